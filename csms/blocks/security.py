@@ -1,0 +1,168 @@
+"""Block A, Security: SecurityEventNotification (A04) and SignCertificate (A02, A03)."""
+
+from __future__ import annotations
+
+import hashlib
+
+from csms.blocks.context import Answer, StationContext
+from csms.domain.audit import AuditAction, AuditRecord, Outcome
+from csms.domain.certificate import CertificateRequest, CertificateUse, RequestStatus
+from csms.domain.security_event import EventSource, SecurityEvent
+from csms.domain.station import SecurityProfile
+from csms.ocpp import messages
+from csms.ports.records import Job, JobKind, OperationState
+from csms.ports.store import UnitOfWork
+from pki.x509.csr import CSRRejected
+from pki.x509.csr import _parse as parse_csr
+
+RENEWAL = "renew_certificate"
+
+
+async def security_event_notification(
+    context: StationContext, request: messages.SecurityEventNotificationRequest, work: UnitOfWork
+) -> Answer:
+    """A04.FR.03: confirmed once it is stored. Unknown names are stored as they came."""
+    await work.security_events.add(
+        SecurityEvent(
+            id=context.randomness.uuid(),
+            station_id=context.station.id,
+            type=request.type,
+            occurred_at=request.timestamp,
+            received_at=context.now,
+            tech_info=request.tech_info or None,
+            source=EventSource.STATION,
+        )
+    )
+    return Answer(payload=messages.SecurityEventNotificationResponse())
+
+
+async def sign_certificate(
+    context: StationContext, request: messages.SignCertificateRequest, work: UnitOfWork
+) -> Answer:
+    """A02.FR.11: answered at once; the certificate follows in CertificateSigned.
+
+    1. Refuse what we do not do: V2G certificates, requests over a plaintext connection (C08).
+    2. Cheap checks only (T10): one PKCS#10 request in PEM. Whether it may be signed the PKI says.
+    3. The same CSR again (A02.FR.17) joins the request that is there.
+    4. Another CSR takes the place of an open one: the station has thrown that key away.
+    5. Store the request and its job in this transaction; the worker goes on.
+    """
+    use = CertificateUse(request.certificate_type or CertificateUse.CHARGING_STATION)
+    # 1
+    if use is not CertificateUse.CHARGING_STATION:
+        return await _rejected(context, work, "NotEnabled", "certificate_type")
+    if context.profile is SecurityProfile.BASIC:
+        return await _rejected(context, work, "NotEnabled", "plaintext")
+    # 2
+    try:
+        parse_csr(request.csr)
+    except CSRRejected as error:
+        return await _rejected(context, work, "InvalidCSR", error.reason.value)
+    # 3
+    digest = hashlib.sha256(request.csr.encode()).hexdigest()
+    known = await work.certificate_requests.by_csr(context.station.id, digest)
+    if known is not None and known.status is not RequestStatus.SUPERSEDED:
+        return await _joined(context, work, known)
+    # 4
+    open_request = await work.certificate_requests.open_of(context.station.id, use)
+    if open_request is not None:
+        await work.certificate_requests.set_status(
+            open_request.id, RequestStatus.SUPERSEDED, "another CSR came"
+        )
+    # 5
+    stored = CertificateRequest(
+        id=context.randomness.uuid(),
+        station_id=context.station.id,
+        use=use,
+        certificate_type=request.certificate_type.value if request.certificate_type else None,
+        csr_pem=request.csr,
+        csr_sha256=digest,
+        status=RequestStatus.OPEN,
+        received_at=context.now,
+    )
+    await work.certificate_requests.add(stored)
+    await _enqueue(context, work, JobKind.ISSUE_CERTIFICATE, {"request_id": str(stored.id)})
+    await _progress(context, work)
+    await _audit(context, work, Outcome.SUCCESS, None, {"request": str(stored.id)})
+    return _accepted()
+
+
+async def _joined(context: StationContext, work: UnitOfWork, known: CertificateRequest) -> Answer:
+    """A repeat is idempotent: no second certificate, but a lost delivery is tried again now."""
+    if known.status is RequestStatus.REFUSED:
+        return await _rejected(context, work, "InvalidCSR", "refused_before")
+    if known.status is RequestStatus.ISSUED:
+        certificate = await work.certificates.by_request(known.id)
+        if certificate is not None:
+            payload = {"certificate_id": str(certificate.id)}
+            await _enqueue(context, work, JobKind.DELIVER_CERTIFICATE, payload)
+    await work.jobs.wake(context.station.id, now=context.now)
+    return _accepted()
+
+
+async def _enqueue(
+    context: StationContext, work: UnitOfWork, kind: JobKind, payload: dict[str, str]
+) -> None:
+    await work.jobs.add(
+        Job(
+            id=context.randomness.uuid(),
+            kind=kind,
+            key=next(iter(payload.values())),
+            station_id=context.station.id,
+            payload=payload,
+            attempts=0,
+            run_at=context.now,
+            created_at=context.now,
+        )
+    )
+
+
+async def _progress(context: StationContext, work: UnitOfWork) -> None:
+    operation = await work.operations.open_of(context.station.id, RENEWAL)
+    if operation is not None:
+        await work.operations.advance(
+            operation.id,
+            state=OperationState.RUNNING,
+            progress="csr_received",
+            at=context.now,
+        )
+
+
+def _accepted() -> Answer:
+    return Answer(
+        payload=messages.SignCertificateResponse(status=messages.GenericStatusEnumType.ACCEPTED),
+        wake_jobs=True,
+    )
+
+
+async def _rejected(
+    context: StationContext, work: UnitOfWork, reason_code: str, reason: str
+) -> Answer:
+    """A02.FR.12: Rejected, with the appendix's reason code; the audit row has ours."""
+    await _audit(context, work, Outcome.REFUSED, reason, {})
+    return Answer(
+        payload=messages.SignCertificateResponse(
+            status=messages.GenericStatusEnumType.REJECTED,
+            status_info=messages.StatusInfoType(reason_code=reason_code),
+        )
+    )
+
+
+async def _audit(
+    context: StationContext,
+    work: UnitOfWork,
+    outcome: Outcome,
+    reason: str | None,
+    details: dict[str, str],
+) -> None:
+    await work.audit.add(
+        AuditRecord(
+            at=context.now,
+            actor=context.actor,
+            action=AuditAction.CERTIFICATE_REQUEST,
+            subject=context.actor,
+            outcome=outcome,
+            reason=reason,
+            details=details,
+        )
+    )

@@ -1,0 +1,255 @@
+"""The acceptor: from a TCP connection to an HTTP request, one listener per security profile.
+
+`websockets.serve` and `asyncio.start_server` keep TLS refusals to themselves; here every one is
+recorded with OpenSSL's reason (architecture.md). The steps, each with its deadline:
+
+1. accept; when descriptors run out, pause and resume
+2. the source: in the networks of profile 1; within the budget of strangers (D10, D11)
+3. wait for the first byte: a silent stranger costs a few KiB, not a TLS buffer (M12)
+4. the handshake gate: few at once keep the delay of those who are connected small
+5. TLS
+6. the HTTP request
+7. the caller's: the door, and the session
+Nothing a peer does raises out of here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+import ssl
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
+from typing import Any, Final
+
+import structlog
+
+from csms.domain.admission import RefusalReason
+from csms.domain.station import SecurityProfile
+from csms.gateway.attempts import AttemptLog
+from csms.gateway.budget import Source, StrangerBudget
+from csms.gateway.supervisor import Supervisor
+from csms.gateway.visitor import Visitor, after_handshake
+from csms.gateway.websocket import ABORT_SECONDS, StationSocket
+from csms.ports.clock import Clock
+
+log = structlog.get_logger()
+
+PAUSE_SECONDS: Final = 0.1
+BACKLOG: Final = 1024
+# A handshake is milliseconds of our work and round trips of theirs: a slot is held for the work
+# only, or sixteen slow peers would close the door for everybody.
+SLOT_SECONDS: Final = 0.05
+_PEER_GONE: Final = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.ECONNRESET})
+
+Welcome = Callable[[StationSocket, Visitor, Callable[[], None]], Awaitable[None]]
+
+
+class HandshakeGate:
+    """At most so many TLS handshakes begin at once; whoever is slow does not hold up the others."""
+
+    def __init__(self, limit: int) -> None:
+        self._slots = asyncio.Semaphore(limit)
+
+    async def enter(self) -> Callable[[], None]:
+        """Wait for a slot; the returned function gives it back, if time has not done so before."""
+        await self._slots.acquire()
+        held = True
+
+        def leave() -> None:
+            nonlocal held
+            if held:
+                held = False
+                timer.cancel()
+                self._slots.release()
+
+        timer = asyncio.get_running_loop().call_later(SLOT_SECONDS, leave)
+        return leave
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acceptance:
+    """What the listeners of a gateway share."""
+
+    budget: StrangerBudget
+    gate: HandshakeGate
+    attempts: AttemptLog
+    supervisor: Supervisor
+    clock: Clock
+    timeout_seconds: float  # of each step (D10)
+    make_socket: Callable[[], StationSocket]
+    welcome: Welcome
+
+
+class _Stay:
+    """A stranger's place in the budget; given back once, at admission or at the end."""
+
+    def __init__(self, budget: StrangerBudget, source: Source) -> None:
+        self._budget: StrangerBudget | None = budget
+        self._source = source
+
+    def end(self) -> None:
+        if self._budget is not None:
+            self._budget.give_back(self._source)
+            self._budget = None
+
+
+class Listener:
+    def __init__(
+        self,
+        profile: SecurityProfile,
+        sock: socket.socket,
+        context: ssl.SSLContext | None,
+        shared: Acceptance,
+        *,
+        networks: Sequence[IPv4Network | IPv6Network] = (),
+    ) -> None:
+        self._profile = profile
+        self._socket = sock
+        self._context = context
+        self._shared = shared
+        self._networks = networks
+
+    @property
+    def port(self) -> int:
+        port: int = self._socket.getsockname()[1]
+        return port
+
+    def close(self) -> None:
+        self._socket.close()
+
+    async def run(self) -> None:
+        """Accept for ever; ends only by cancellation."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                sock, address = await loop.sock_accept(self._socket)
+            except OSError as error:
+                # 1: no descriptor is left for this one, or the peer has gone already.
+                if error.errno not in _PEER_GONE:
+                    log.warning("accept_paused", why=errno.errorcode.get(error.errno or 0))
+                    await asyncio.sleep(PAUSE_SECONDS)
+                continue
+            self._accepted(sock, address)
+
+    def _accepted(self, sock: socket.socket, address: tuple[Any, ...]) -> None:
+        visitor = Visitor(listener=self._profile, host=address[0], port=address[1])
+        # 2
+        source = visitor.source
+        if self._context is None and not any(source in network for network in self._networks):
+            self._refused(visitor, RefusalReason.NETWORK, None)
+            sock.close()
+        elif not self._shared.budget.take(source):
+            self._shared.attempts.shed(RefusalReason.BUSY)
+            sock.close()
+        else:
+            stay = _Stay(self._shared.budget, source)
+            self._shared.supervisor.start(self._visit(sock, visitor, stay))
+
+    async def _visit(self, sock: socket.socket, visitor: Visitor, stay: _Stay) -> None:
+        try:
+            station_socket = await self._connected(sock, visitor)
+            if station_socket is None:
+                return
+            known = after_handshake(visitor, station_socket.transport.get_extra_info("ssl_object"))
+            try:
+                # 6, 7
+                if await self._asks(station_socket, known):
+                    await self._shared.welcome(station_socket, known, stay.end)
+            finally:
+                station_socket.transport.abort()
+        finally:
+            stay.end()
+
+    async def _connected(self, sock: socket.socket, visitor: Visitor) -> StationSocket | None:
+        """Steps 3 to 5. The socket is ours until the event loop gets it, and then the loop's."""
+        leave: Callable[[], None] | None = None
+        try:
+            if await self._speaks(sock):
+                leave = await self._enter_gate()
+        finally:
+            if leave is None:
+                sock.close()
+        if leave is None:
+            return None
+        try:
+            return await self._handshake(sock, visitor)
+        finally:
+            leave()
+
+    async def _speaks(self, sock: socket.socket) -> bool:
+        """Whether a first byte comes in time; it is left in the socket."""
+        loop, descriptor = asyncio.get_running_loop(), sock.fileno()
+        readable = asyncio.Event()
+        loop.add_reader(descriptor, readable.set)
+        try:
+            async with asyncio.timeout(self._shared.timeout_seconds):
+                await readable.wait()
+            return sock.recv(1, socket.MSG_PEEK) != b""
+        except (TimeoutError, OSError):
+            return False
+        finally:
+            loop.remove_reader(descriptor)
+
+    async def _enter_gate(self) -> Callable[[], None] | None:
+        try:
+            async with asyncio.timeout(self._shared.timeout_seconds):
+                return await self._shared.gate.enter()
+        except TimeoutError:
+            self._shared.attempts.shed(RefusalReason.BUSY)
+            return None
+
+    async def _handshake(self, sock: socket.socket, visitor: Visitor) -> StationSocket | None:
+        station_socket = self._shared.make_socket()
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: station_socket,
+                sock,
+                ssl=self._context,
+                ssl_handshake_timeout=self._shared.timeout_seconds if self._context else None,
+                ssl_shutdown_timeout=ABORT_SECONDS if self._context else None,
+            )
+        except Exception as error:  # noqa: BLE001 -- whatever a peer provokes is a refused handshake
+            self._refused(visitor, RefusalReason.TLS_HANDSHAKE, tls_reason(error))
+            return None
+        if not hasattr(station_socket, "transport"):
+            # asyncio reports a peer that leaves in mid-handshake as a success without a protocol.
+            self._refused(visitor, RefusalReason.TLS_HANDSHAKE, "closed in the handshake")
+            return None
+        return station_socket
+
+    async def _asks(self, station_socket: StationSocket, visitor: Visitor) -> bool:
+        """Whether an HTTP request comes in time."""
+        try:
+            async with asyncio.timeout(self._shared.timeout_seconds):
+                request = await station_socket.request_received()
+        except TimeoutError:
+            self._refused(visitor, RefusalReason.HTTP, "no request in time")
+            return False
+        if request is None:
+            error = station_socket.protocol.handshake_exc
+            self._refused(
+                visitor,
+                RefusalReason.HTTP,
+                "closed before a request" if error is None else type(error).__name__,
+            )
+        return request is not None
+
+    def _refused(self, visitor: Visitor, reason: RefusalReason, detail: str | None) -> None:
+        now = self._shared.clock.now()
+        self._shared.attempts.refused(visitor.attempt(now, reason, detail=detail))
+
+
+def tls_reason(error: Exception) -> str:
+    """OpenSSL's own words, without addresses or pointers."""
+    match error:
+        case ssl.SSLCertVerificationError():
+            return f"{error.reason}: {error.verify_message}"
+        case ssl.SSLError() if error.reason:
+            return error.reason
+        case ConnectionAbortedError() | TimeoutError():
+            return "handshake timeout"
+        case _:
+            return type(error).__name__

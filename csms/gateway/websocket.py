@@ -1,0 +1,190 @@
+"""One WebSocket on the `websockets` engine, with the bounds it does not have.
+
+Text and time limits are ours: a deadline for assembling one message (M17), a ping with a deadline,
+and closing that waits for nobody: every way to the end is followed by `abort` at most
+`ABORT_SECONDS` later (A04). Nothing here writes without bound or awaits the peer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Final, cast
+
+from websockets.asyncio.connection import Connection
+from websockets.asyncio.server import Server, ServerConnection
+from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
+from websockets.frames import DATA_OPCODES, Frame
+from websockets.http11 import Request
+from websockets.protocol import Event, State
+from websockets.server import ServerProtocol
+from websockets.typing import Subprotocol
+
+from csms.domain.admission import SUBPROTOCOLS
+from csms.settings import GatewaySettings
+
+ABORT_SECONDS: Final = 0.5
+PONG_SECONDS: Final = 20.0
+SEND_SECONDS: Final = 10.0  # D12: a station that does not read is not worth more
+RECEIVE_QUEUE: Final = 16  # frames, then TCP back-pressure (D09)
+
+# Of its own level, so that no configuration makes it log frames and Authorization headers.
+_quiet = logging.getLogger("csms.gateway.websockets")
+_quiet.setLevel(logging.CRITICAL)
+
+# RFC 7692 is a SHALL (Part 4 §3.3) and a memory and bomb surface (T5): small windows, no context
+# between messages; the size bound holds after inflation.
+_DEFLATE: Final = ServerPerMessageDeflateFactory(
+    server_no_context_takeover=True,
+    client_no_context_takeover=True,
+    server_max_window_bits=11,
+    client_max_window_bits=11,
+    compress_settings={"memLevel": 4},
+)
+
+
+class Serving:
+    """What `ServerConnection.handshake` asks of its server."""
+
+    def __init__(self) -> None:
+        self.serving = True
+
+    def is_serving(self) -> bool:
+        return self.serving
+
+
+class StationSocket(ServerConnection):
+    def __init__(self, settings: GatewaySettings, serving: Serving, *, ping_jitter: float) -> None:
+        protocol = ServerProtocol(
+            extensions=[_DEFLATE],
+            subprotocols=[Subprotocol(name) for name in SUBPROTOCOLS],
+            # Admission decides about it; the station's order is the preference (§3.1.2).
+            select_subprotocol=lambda _, offered: next(
+                (name for name in offered if name in SUBPROTOCOLS), None
+            ),
+            max_size=settings.max_message_bytes,
+            logger=_quiet,
+        )
+        super().__init__(
+            protocol,
+            cast("Server", serving),  # it is asked `is_serving` and nothing else
+            ping_interval=None,
+            close_timeout=ABORT_SECONDS,
+            max_queue=RECEIVE_QUEUE,
+        )
+        self._assembly_seconds = settings.message_assembly_seconds
+        self._ping_seconds = settings.ping_interval_seconds * (1 + ping_jitter)
+        self._heard_at = self._pinged_at = self.loop.time()
+        self._assembly_timer: asyncio.TimerHandle | None = None
+        self._ping_timer: asyncio.TimerHandle | None = None
+        self._abort_timer: asyncio.TimerHandle | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self.protocol.state is State.OPEN
+
+    async def request_received(self) -> Request | None:
+        """The upgrade request, or None when the peer went or spoke no HTTP."""
+        await asyncio.wait(
+            [self.request_rcvd, self.connection_lost_waiter],
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        return self.request
+
+    def start_keepalive(self) -> None:
+        self._ping_timer = self.loop.call_later(self._ping_seconds, self._ping)
+
+    def send_text(self, text: str) -> None:
+        """Write now, without waiting; `drained` is owed by whoever sends many."""
+        if self.is_open:
+            self.protocol.send_text(text.encode())
+            self.send_data()
+
+    async def drained(self) -> None:
+        """Wait until the peer reads again, but not for long (D12)."""
+        if self.paused:
+            try:
+                async with asyncio.timeout(SEND_SECONDS):
+                    await self.drain()
+            except TimeoutError:
+                self.transport.abort()
+
+    def cut(self, code: int, reason: str) -> None:
+        """Close at once: the close frame goes out, and the socket goes whatever the peer does."""
+        if self.is_open:
+            self.protocol.send_close(code, reason)
+            self.send_data()
+        self._abort_soon()
+
+    # asyncio and websockets callbacks
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # Not ServerConnection's: the acceptor owns the task that serves this connection.
+        Connection.connection_made(self, transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._heard_at = self.loop.time()
+        super().data_received(data)
+        if self.protocol.close_expected():
+            self._abort_soon()
+        elif self._mid_message():
+            if self._assembly_timer is None:
+                self._arm_assembly()
+        elif self._assembly_timer is not None:
+            self._disarm_assembly()
+
+    def process_event(self, event: Event) -> None:
+        if isinstance(event, Frame) and event.fin and event.opcode in DATA_OPCODES:
+            self._disarm_assembly()  # a message is whole; the next has its own deadline
+        super().process_event(event)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        for timer in (self._assembly_timer, self._ping_timer, self._abort_timer):
+            if timer is not None:
+                timer.cancel()
+        super().connection_lost(exc)
+
+    # Timers
+
+    def _mid_message(self) -> bool:
+        return self.is_open and (
+            self.protocol.current_size is not None or len(self.protocol.reader.buffer) > 0
+        )
+
+    def _arm_assembly(self) -> None:
+        self._assembly_timer = self.loop.call_later(self._assembly_seconds, self._too_slow)
+
+    def _disarm_assembly(self) -> None:
+        if self._assembly_timer is not None:
+            self._assembly_timer.cancel()
+            self._assembly_timer = None
+
+    def _too_slow(self) -> None:
+        self._assembly_timer = None
+        if self.recv_messages.paused:  # we do not read: that is our slowness
+            self._arm_assembly()
+        else:
+            self.cut(1008, "a message took too long")
+
+    def _ping(self) -> None:
+        """Any word of the station is as good as a pong; only silence is asked for one."""
+        silent = self.loop.time() - self._heard_at
+        if silent < self._ping_seconds:
+            wait, then = self._ping_seconds - silent, self._ping
+        else:
+            self._pinged_at = self.loop.time()
+            if self.is_open:
+                self.protocol.send_ping(b"")
+                self.send_data()
+            wait, then = PONG_SECONDS, self._pong_due
+        self._ping_timer = self.loop.call_later(wait, then)
+
+    def _pong_due(self) -> None:
+        if self._heard_at < self._pinged_at:
+            self.transport.abort()
+        else:
+            self._ping()
+
+    def _abort_soon(self) -> None:
+        if self._abort_timer is None:
+            self._abort_timer = self.loop.call_later(ABORT_SECONDS, self.transport.abort)

@@ -1,0 +1,1 @@
+"""What people and schedules ask: one module per use case, talking to ports only."""

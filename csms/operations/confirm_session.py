@@ -1,0 +1,133 @@
+"""What a handshake proved: the certificate is in use, the profile was reached.
+
+The gateway reports it with the session; certificate status and minimum profile are not the
+gateway's to write. Until this ran, `proven_profile` on the session row keeps lower profiles out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from uuid import UUID
+
+from csms.domain.audit import AuditAction, AuditRecord, Outcome
+from csms.domain.certificate import (
+    CertificateEvent,
+    CertificateRecord,
+    CertificateStatus,
+    next_status,
+)
+from csms.domain.station import SecurityProfile, Station
+from csms.operations.jobs import Done, JobOutcome
+from csms.operations.renew_certificate import renewal_progress
+from csms.ports.clock import Clock
+from csms.ports.records import Job, OperationState
+from csms.ports.store import Store, UnitOfWork
+
+_WAITING = (CertificateStatus.DELIVERED, CertificateStatus.ACCEPTED)
+_REPLACEABLE = (CertificateStatus.ACCEPTED, CertificateStatus.ACTIVE)
+
+
+async def confirm_session(job: Job, *, store: Store, clock: Clock) -> JobOutcome:
+    now = clock.now()
+    profile = SecurityProfile(job.payload["profile"])
+    certificate_id = job.payload.get("certificate_id")
+    async with store.writing() as work:
+        station = await work.stations.by_id(UUID(job.payload["station_id"]))
+        if station is None:
+            return Done()
+        if certificate_id is not None:
+            await _certificate_seen(work, UUID(certificate_id), station, now)
+        if job.payload.get("pending_password_used"):
+            await _password_proved(work, station, now)
+        await _profile_reached(work, station, profile, now)
+        await work.commit()
+    return Done()
+
+
+async def _certificate_seen(
+    work: UnitOfWork, certificate_id: UUID, station: Station, now: datetime
+) -> None:
+    record = await work.certificates.by_id(certificate_id)
+    if record is None or record.station_id != station.id or record.status not in _WAITING:
+        return
+    await work.certificates.update_status(
+        record.id,
+        was=record.status,
+        becomes=next_status(record.status, CertificateEvent.SEEN),
+        first_seen_at=now,
+    )
+    await work.audit.add(_record(AuditAction.CERTIFICATE_ACTIVATE, record, now))
+    for older in await work.certificates.of_station(station.id, _REPLACEABLE):
+        if older.id != record.id and _before(older, record):
+            becomes = next_status(older.status, CertificateEvent.SUCCESSOR_SEEN)
+            await work.certificates.update_status(older.id, was=older.status, becomes=becomes)
+            await work.audit.add(_record(AuditAction.CERTIFICATE_SUPERSEDE, older, now))
+    await renewal_progress(
+        work,
+        station.id,
+        state=OperationState.SUCCEEDED,
+        progress="active",
+        at=now,
+        result={"certificate_id": str(record.id)},
+    )
+
+
+def _before(older: CertificateRecord, newer: CertificateRecord) -> bool:
+    """A station may fall back to its old certificate while a newer one waits (A02.FR.28): only
+    what was issued earlier is superseded.
+    """
+    if older.created_at is None or newer.created_at is None:
+        return older.not_before < newer.not_before
+    return older.created_at < newer.created_at
+
+
+async def _password_proved(work: UnitOfWork, station: Station, now: datetime) -> None:
+    """A01.FR.03 by use: the pending password opened the door, so the others are dead."""
+    proved = [replace(slot, pending=False) for slot in station.passwords if slot.pending]
+    await work.stations.replace_passwords(station.id, proved[-1:])
+    await work.audit.add(
+        AuditRecord(
+            at=now,
+            actor="role:worker",
+            action=AuditAction.STATION_PASSWORD_CHANGE,
+            subject=f"station:{station.identity}",
+            outcome=Outcome.SUCCESS,
+            reason="proved_by_use",
+        )
+    )
+
+
+async def _profile_reached(
+    work: UnitOfWork, station: Station, profile: SecurityProfile, now: datetime
+) -> None:
+    """A05.FR.07: from now on nothing lower."""
+    if profile <= station.minimum_security_profile:
+        return
+    raised = replace(
+        station,
+        security_profile=max(profile, station.security_profile),
+        minimum_security_profile=max(profile, station.minimum_security_profile),
+    )
+    await work.stations.update(raised)
+    await work.audit.add(
+        AuditRecord(
+            at=now,
+            actor="role:worker",
+            action=AuditAction.STATION_RAISE_PROFILE,
+            subject=f"station:{station.identity}",
+            outcome=Outcome.SUCCESS,
+            details={"from": int(station.minimum_security_profile), "to": int(profile)},
+        )
+    )
+
+
+def _record(action: AuditAction, record: CertificateRecord, now: datetime) -> AuditRecord:
+    return AuditRecord(
+        at=now,
+        actor="role:worker",
+        action=action,
+        subject=f"certificate:{record.id}",
+        outcome=Outcome.SUCCESS,
+        details={"station": str(record.station_id), "serial": record.serial},
+    )

@@ -1,0 +1,170 @@
+"""Bring a signed certificate to its station, and again until it is answered or the end.
+
+1. `delivered` is committed before the message leaves: from here on the station may come with it,
+   whether or not we ever hear the answer.
+2. CertificateSigned: leaf and issuing CA, no root, and the certificateType of the request
+   (A02.FR.14).
+3. Accepted proves nothing yet: only a handshake does (field-lessons §1.11). Rejected is final
+   until somebody acts (A02.FR.20, §3.15).
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Final
+from uuid import UUID
+
+from csms.domain.audit import AuditAction, AuditRecord, Outcome
+from csms.domain.certificate import (
+    CertificateEvent,
+    CertificateRecord,
+    CertificateRequest,
+    CertificateStatus,
+    next_status,
+)
+from csms.domain.security_event import CSMSEvent, EventSource, SecurityEvent
+from csms.ocpp.actions import Action
+from csms.operations.jobs import (
+    UNTIL_IT_CONNECTS,
+    Done,
+    GiveUp,
+    JobOutcome,
+    RetryIn,
+    WhenConnected,
+    back_off,
+)
+from csms.operations.renew_certificate import renewal_progress
+from csms.ports.bus import Json
+from csms.ports.clock import Clock, Randomness
+from csms.ports.records import Job, OperationState
+from csms.ports.station_link import NotAllowedNow, NotConnected, StationCallError, StationLink
+from csms.ports.store import Store
+
+GIVE_UP_AFTER: Final = timedelta(days=7)
+_MOST_ATTEMPTS: Final = 30
+_ON_ITS_WAY: Final = frozenset({CertificateStatus.SIGNED, CertificateStatus.DELIVERED})
+_AT_THE_STATION: Final = frozenset({CertificateStatus.ACCEPTED, CertificateStatus.ACTIVE})
+
+
+async def deliver_certificate(
+    job: Job, *, store: Store, link: StationLink, clock: Clock, randomness: Randomness
+) -> JobOutcome:
+    certificate_id = UUID(job.payload["certificate_id"])
+    async with store.reading() as work:
+        record = await work.certificates.by_id(certificate_id)
+        request = (
+            await work.certificate_requests.by_id(record.request_id)
+            if record is not None and record.request_id is not None
+            else None
+        )
+    if record is None or record.status not in _ON_ITS_WAY | _AT_THE_STATION:
+        return Done()
+    if clock.now() - job.created_at > GIVE_UP_AFTER or job.attempts > _MOST_ATTEMPTS:
+        return await _settle(
+            record, CertificateEvent.GIVEN_UP, "no answer", store, clock, randomness
+        )
+    # 1
+    if record.status in _ON_ITS_WAY:
+        await _step(record, CertificateEvent.SENT, store)
+    # 2
+    answer = await _send(job, _message(record, request), record, link)
+    if isinstance(answer, RetryIn | WhenConnected):
+        return answer
+    # 3
+    if answer["status"] == "Accepted":
+        return await _settle(
+            record, CertificateEvent.STATION_ACCEPTED, None, store, clock, randomness
+        )
+    why = str(answer.get("statusInfo", {}).get("reasonCode", "no reason given"))
+    return await _settle(record, CertificateEvent.STATION_REJECTED, why, store, clock, randomness)
+
+
+async def _send(
+    job: Job, message: Json, record: CertificateRecord, link: StationLink
+) -> Json | RetryIn | WhenConnected:
+    try:
+        return await link.call(record.station_id, Action.CERTIFICATE_SIGNED, message)
+    except NotConnected:
+        return WhenConnected("the station is offline")
+    except NotAllowedNow:
+        # B03.FR.03: its next boot as accepted wakes the job.
+        return RetryIn(UNTIL_IT_CONNECTS, "the station is rejected")
+    except StationCallError as error:
+        period = back_off(job.attempts, first=timedelta(seconds=10), longest=timedelta(hours=1))
+        return RetryIn(period, type(error).__name__)
+
+
+def _message(record: CertificateRecord, request: CertificateRequest | None) -> Json:
+    message: Json = {"certificateChain": record.chain_pem}
+    if request is not None and request.certificate_type is not None:
+        message["certificateType"] = request.certificate_type
+    return message
+
+
+async def _step(record: CertificateRecord, event: CertificateEvent, store: Store) -> None:
+    async with store.writing() as work:
+        becomes = next_status(record.status, event)
+        if becomes is not record.status:
+            await work.certificates.update_status(record.id, was=record.status, becomes=becomes)
+            await work.commit()
+
+
+_PROGRESS: Final = {
+    CertificateEvent.STATION_ACCEPTED: (OperationState.RUNNING, "accepted"),
+    CertificateEvent.STATION_REJECTED: (OperationState.FAILED, "rejected"),
+    CertificateEvent.GIVEN_UP: (OperationState.FAILED, "not_delivered"),
+}
+
+
+async def _settle(
+    record: CertificateRecord,
+    event: CertificateEvent,
+    why: str | None,
+    store: Store,
+    clock: Clock,
+    randomness: Randomness,
+) -> JobOutcome:
+    """Record how the delivery ended, against whatever the certificate has become meanwhile."""
+    now = clock.now()
+    accepted = event is CertificateEvent.STATION_ACCEPTED
+    async with store.writing() as work:
+        current = await work.certificates.by_id(record.id)
+        # It may have been seen in a handshake, or revoked, before the answer was read.
+        if current is not None and current.status in _ON_ITS_WAY:
+            await work.certificates.update_status(
+                record.id, was=current.status, becomes=next_status(current.status, event)
+            )
+            state, progress = _PROGRESS[event]
+            await renewal_progress(
+                work,
+                record.station_id,
+                state=state,
+                progress=progress,
+                at=now,
+                result=None if accepted else {"detail": why or ""},
+            )
+        if not accepted:
+            await work.security_events.add(
+                SecurityEvent(
+                    id=randomness.uuid(),
+                    station_id=record.station_id,
+                    type=CSMSEvent.CERTIFICATE_NOT_DELIVERED,
+                    occurred_at=now,
+                    received_at=now,
+                    tech_info=f"{event.value}: {why}"[:255],
+                    source=EventSource.CSMS,
+                )
+            )
+        await work.audit.add(
+            AuditRecord(
+                at=now,
+                actor="role:worker",
+                action=AuditAction.CERTIFICATE_DELIVER,
+                subject=f"certificate:{record.id}",
+                outcome=Outcome.SUCCESS if accepted else Outcome.FAILED,
+                reason=None if accepted else event.value,
+                details={"station": str(record.station_id), "detail": why},
+            )
+        )
+        await work.commit()
+    return Done() if accepted else GiveUp(f"{event.value}: {why}")

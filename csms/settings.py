@@ -1,0 +1,203 @@
+"""Settings: TOML file and environment, checked once, frozen, handed on.
+
+Environment (`CSMS_*`, `__` for nesting) wins over the file. An unknown key or a weaker value than
+allowed stops the start with one line that names the key, the value and the rule. No secret has a
+default, and none is a setting: secrets come as files or from Vault.
+"""
+
+from __future__ import annotations
+
+import os
+from enum import StrEnum
+from ipaddress import IPv4Network, IPv6Network, ip_address
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+Port = Annotated[int, Field(ge=0, le=65535)]  # 0: any free port, written to endpoints.json
+HostName = Annotated[
+    str,
+    StringConstraints(
+        max_length=64,  # ub-common-name (X.520): the FQDN is CN (A00.FR.510)
+        pattern=r"^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*$",
+    ),
+]
+# X.520 ub-organization-name is 64; printable ASCII keeps O comparable byte by byte (B07).
+Organization = Annotated[str, StringConstraints(pattern=r"^[ -~]{1,64}$")]
+
+
+class SettingsInvalid(Exception):
+    """One line: which key, what value, which rule."""
+
+
+class TLSPolicyName(StrEnum):
+    MODERN = "modern"
+    OCPP_CERTIFICATION = "ocpp-certification"
+
+
+class BearerPolicy(StrEnum):
+    READ_ONLY = "read-only"
+    ALL = "all"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class GatewaySettings(_Part):
+    profile1_port: Port | None = None
+    profile1_networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    profile2_port: Port | None = 9002
+    profile3_port: Port | None = 9003
+    # 64 KiB hold every message of certification runs and a chain of 10,000 characters (D04).
+    max_message_bytes: Annotated[int, Field(ge=4096, le=1 << 20)] = 1 << 16
+    call_timeout_seconds: Annotated[float, Field(gt=0, le=300)] = 30.0  # Part 2 §3.2
+    handshake_timeout_seconds: Annotated[float, Field(gt=0, le=30)] = 5.0  # D10
+    message_assembly_seconds: Annotated[float, Field(gt=0, le=60)] = 10.0
+    ping_interval_seconds: Annotated[float, Field(ge=10, le=3600)] = 120.0
+    heartbeat_interval_seconds: Annotated[int, Field(ge=10, le=86_400)] = 300
+    max_strangers: Annotated[int, Field(ge=1)] = 2000  # sockets that have not authenticated
+    max_strangers_per_source: Annotated[int, Field(ge=1)] = 200
+    max_handshakes: Annotated[int, Field(ge=1, le=256)] = 16  # at once: performance.md §1
+
+    @model_validator(mode="after")
+    def _profile_1_needs_networks(self) -> Self:
+        if self.profile1_port is not None and not self.profile1_networks:
+            raise ValueError(
+                "profile1_port needs profile1_networks: A00.FR.201, trusted networks only"
+            )
+        return self
+
+
+class APISettings(_Part):
+    port: Port = 8443
+
+
+class PkiSettings(_Part):
+    port: Port = 9444
+    public_port: Port = 8080
+    # Where a PKI of its own process answers; unset: the authority runs inside this one.
+    url: str | None = None
+
+
+class MetricsSettings(_Part):
+    port: Port = 9464
+    bind: str = "127.0.0.1"
+
+
+class OAuthSettings(_Part):
+    bearer: BearerPolicy = BearerPolicy.READ_ONLY
+
+
+class TLSSettings(_Part):
+    policy: TLSPolicyName = TLSPolicyName.MODERN
+
+
+class ExternalVault(_Part):
+    """An operator's own Vault or OpenBao; unset: the bundled OpenBao."""
+
+    addr: str | None = None
+    ca_file: Path | None = None
+    namespace: str | None = None
+    # One directory with `<role>.role-id` and `<role>.secret-id` (0600), as `csms vault apply`
+    # leaves it; or a single role's pair for a process that runs one role.
+    secrets_dir: Path | None = None
+    role_id: str | None = None
+    secret_id_file: Path | None = None
+
+
+class Settings(BaseSettings):
+    """All settings of one process."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="CSMS_", env_nested_delimiter="__", frozen=True, extra="forbid"
+    )
+
+    data_dir: Path = Path("var")
+    database_url: str | None = None
+    bus_url: Annotated[str, StringConstraints(pattern=r"^memory://$")] = "memory://"
+    hostname: HostName = "localhost"
+    organization: Organization = "Example CSO"
+    bind: str = "127.0.0.1"
+    node: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = "node-1"
+    policies_dir: Path = Path(__file__).resolve().parent.parent / "policies"
+    gateway: GatewaySettings = GatewaySettings()
+    api: APISettings = APISettings()
+    pki: PkiSettings = PkiSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    oauth: OAuthSettings = OAuthSettings()
+    tls: TLSSettings = TLSSettings()
+    vault: ExternalVault = ExternalVault()
+
+    @property
+    def database(self) -> str:
+        return self.database_url or f"sqlite+aiosqlite:///{self.data_dir.resolve()}/csms.db"
+
+    @property
+    def loopback_only(self) -> bool:
+        return ip_address(self.bind).is_loopback
+
+    @model_validator(mode="after")
+    def _bearer_all_stays_at_home(self) -> Self:
+        if self.oauth.bearer is BearerPolicy.ALL and not self.loopback_only:
+            raise ValueError("oauth.bearer=all is allowed only while bind is a loopback address")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 -- the hook's signature
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 -- as above
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+_SPOKEN_BY_OTHERS = frozenset({"CSMS_CONFIG", "CSMS_URL", "CSMS_CLIENT_FILE"})  # the command line's
+
+
+def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
+    """Read the file (if there is one) and the environment. Raises SettingsInvalid."""
+    if config is not None and not config.is_file():
+        raise SettingsInvalid(f"--config {config}: no such file")
+    file = config or Path("csms.toml")
+
+    class FromFile(Settings):
+        model_config = SettingsConfigDict(toml_file=file if file.is_file() else None)
+
+    _refuse_unknown_environment()
+    try:
+        return FromFile(**overrides)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        key = ".".join(str(part) for part in first["loc"]) or "settings"
+        value = first["input"] if isinstance(first["input"], str | int | float | None) else "…"
+        raise SettingsInvalid(f"{key}={value!r}: {first['msg']}") from None
+
+
+def _refuse_unknown_environment() -> None:
+    """pydantic-settings ignores variables it does not know; a typo in a security setting must not
+    pass silently.
+    """
+    known = {f"CSMS_{name.upper()}" for name in Settings.model_fields} | _SPOKEN_BY_OTHERS
+    for variable in os.environ:
+        if not variable.upper().startswith("CSMS_") or variable.startswith("CSMS_TEST_"):
+            continue
+        if variable.upper().split("__")[0] not in known:
+            raise SettingsInvalid(f"{variable}: unknown setting")

@@ -1,0 +1,59 @@
+"""The outbox: what every node must hear, in the order it was committed.
+
+A reader keeps only the last sequence it saw, so a sequence must never become visible after a
+higher one. Rows therefore wait for the unit's last moment and are numbered under the order lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from sqlalchemy import func, select
+
+from csms.ports.records import OutboxEvent
+from csms.store import tables
+from csms.store.pages import MAXIMUM_LIMIT, reader
+from csms.store.transaction import ORDER_LOCK, Transaction
+
+_X = tables.outbox
+
+
+class OutboxRepository:
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
+        self._waiting: list[dict[str, Any]] = []
+
+    async def add(self, topic: str, payload: Mapping[str, Any]) -> None:
+        self._waiting.append({"topic": topic, "payload": dict(payload)})
+
+    async def write_waiting(self) -> None:
+        """The unit of work's last act before its commit."""
+        rows, self._waiting = self._waiting, []
+        if not rows:
+            return
+        if self._transaction.on_postgresql:
+            await self._transaction.execute(select(func.pg_advisory_xact_lock(ORDER_LOCK)))
+        for row in rows:  # one by one: a multi-row INSERT promises no order of its sequences
+            await self._transaction.execute(self._transaction.insert(_X), row)
+
+    async def after(self, sequence: int, *, limit: int) -> Sequence[OutboxEvent]:
+        statement = (
+            select(_X)
+            .where(_X.c.sequence > sequence)
+            .order_by(_X.c.sequence)
+            .limit(min(max(limit, 1), MAXIMUM_LIMIT))
+        )
+        rows = await self._transaction.rows(statement)
+        return [event for row in rows if (event := _readable(row)) is not None]
+
+    async def last_sequence(self) -> int:
+        row = await self._transaction.first(select(func.coalesce(func.max(_X.c.sequence), 0)))
+        return 0 if row is None else int(row[0])
+
+
+def _event_of(row: Mapping[str, Any]) -> OutboxEvent:
+    return OutboxEvent(sequence=row["sequence"], topic=row["topic"], payload=dict(row["payload"]))
+
+
+_readable: Final = reader("outbox", _event_of)

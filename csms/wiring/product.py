@@ -1,0 +1,386 @@
+"""`csms up`: all roles in one process on the bundled OpenBao, SQLite and the in-process
+bus. The order of the steps is the order of need; whatever was opened is closed in
+reverse, whichever step fails.
+
+1  data directory   0700, one process at a time
+2  Vault            bundled OpenBao, or the operator's
+3  PKI              ceremony at the first start, then the authority (or its client)
+4  store            migrated; pepper and token keys through the roles' own Vault identities
+5  certificates     our listeners' own, issued by 3
+6  worker           jobs left by the last run go on
+7  api, gateway     the doors, last
+8  bootstrap files  written when everything is ready, never before
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import ssl
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+from prometheus_client import CollectorRegistry, Gauge
+
+from csms.adapters.bootstrap import Bootstrap, Endpoints
+from csms.adapters.clock import SystemClock, SystemRandomness
+from csms.adapters.server_certificate import ServerCertificateKeeper
+from csms.adapters.station_link import BusStationLink
+from csms.adapters.vault import (
+    Role,
+    TransitTokenSigner,
+    VaultSession,
+)
+from csms.api.app import create_app
+from csms.api.health import create_health_app
+from csms.api.resources import api_resources
+from csms.api.server import ApiServer, listen
+from csms.bus.memory import MemoryBus
+from csms.domain.access import Role as ClientRole
+from csms.domain.access import Scope
+from csms.domain.audit import AuditAction, AuditRecord, Outcome
+from csms.domain.password import Peppers
+from csms.domain.station import SecurityProfile
+from csms.gateway.server import Gateway
+from csms.gateway.tls import load_policy, server_context
+from csms.oauth.endpoints import TOKEN_PATH, authorization_server
+from csms.operations.confirm_session import confirm_session
+from csms.operations.deliver_certificate import deliver_certificate
+from csms.operations.issue_certificate import issue_certificate
+from csms.operations.oauth_clients import new_client
+from csms.operations.renew_certificate import trigger_renewal
+from csms.operations.revoke_certificate import revoke_at_ca
+from csms.ports.records import JobKind
+from csms.settings import Settings
+from csms.store.unit_of_work import SqlStore
+from csms.wiring.errors import StartFailed, one_line
+from csms.wiring.vault import (
+    audit_key_pem,
+    authority_settings,
+    open_vault,
+    peppers_of,
+)
+from csms.worker.runner import JobHandler, JobRunner
+from pki.api.public import make_public_app
+from pki.settings import public_base_url
+from pki.wire import PkiService, TrustAnchors
+from pki.wiring import open_authority
+
+log = structlog.get_logger()
+
+# Longer than a CALL may wait for its turn and its answer together (30 s each).
+_LINK_TIMEOUT_SECONDS: Final = 75.0
+ADMINISTRATOR: Final = "bootstrap administrator"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Parts:
+    """What several roles share."""
+
+    settings: Settings
+    clock: SystemClock
+    randomness: SystemRandomness
+    bus: MemoryBus
+    store: SqlStore
+    link: BusStationLink
+    pki: PkiService
+    anchors: TrustAnchors
+    keeper: ServerCertificateKeeper
+
+
+async def run_product(
+    settings: Settings, *, ready: Callable[[Endpoints], None], stop: asyncio.Event
+) -> None:
+    """Run until `stop` is set. Raises StartFailed when it cannot start."""
+    with one_line():
+        async with AsyncExitStack() as stack, _supervised(stop) as supervise:
+            ready(await _start(settings, stack, supervise))
+            await stop.wait()
+            log.info("csms_stopping")
+
+
+Supervise = Callable[[str, Coroutine[Any, Any, Any]], None]
+
+
+@asynccontextmanager
+async def _supervised(stop: asyncio.Event) -> AsyncIterator[Supervise]:
+    """Owner of the long-running loops: one that ends by itself ends the product."""
+    tasks: set[asyncio.Task[Any]] = set()
+
+    async def watched(name: str, loop: Coroutine[Any, Any, Any]) -> None:
+        try:
+            await loop
+        finally:
+            if not stop.is_set():
+                log.error("role_ended", role=name)
+                stop.set()
+
+    def supervise(name: str, loop: Coroutine[Any, Any, Any]) -> None:
+        tasks.add(asyncio.get_running_loop().create_task(watched(name, loop), name=name))
+
+    try:
+        yield supervise
+    finally:
+        stop.set()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _start(settings: Settings, stack: AsyncExitStack, supervise: Supervise) -> Endpoints:
+    bootstrap = Bootstrap(settings.data_dir)
+    stack.enter_context(_only_one(settings.data_dir))  # 1
+    bootstrap.withdraw()
+    public_socket = listen(settings.bind, settings.pki.public_port)
+    public_port = public_socket.getsockname()[1]
+    identities = await open_vault(settings, stack, public_port)  # 2, 3
+    pki = await stack.enter_async_context(
+        open_authority(authority_settings(settings, public_port, identities(Role.PKI)))
+    )
+    anchors = await pki.trust_anchors()
+    parts = await _parts(settings, stack, pki, anchors)  # 4
+    peppers = await peppers_of(identities(Role.GATEWAY))
+    await parts.keeper.ensure()  # 5
+    supervise("certificate", parts.keeper.run())
+    supervise("worker", _worker(parts).run())  # 6
+    public = ApiServer(make_public_app(anchors), sock=public_socket)
+    await public.start()
+    stack.push_async_callback(public.stop)
+    api_session = await stack.enter_async_context(VaultSession(identities(Role.API)))
+    api_url = await _api(parts, stack, peppers, TransitTokenSigner(api_session))  # 7
+    gateway, ports = await _gateway(parts, stack, peppers)
+    metrics = await _metrics(parts, stack, gateway)
+    audit_pem = await audit_key_pem(identities(Role.WORKER))
+    endpoints = _endpoints(settings, ports, api_url, metrics, public_port)
+    await _first_administrator(parts, bootstrap, api_url)
+    bootstrap.publish(endpoints, root_pem=anchors.root_pem, audit_pem=audit_pem)  # 8
+    stack.callback(bootstrap.withdraw)
+    return endpoints
+
+
+class _OnlyOne:
+    """An advisory lock on the data directory: two products on one directory would corrupt it."""
+
+    def __init__(self, directory: Path) -> None:
+        self._file = directory / "lock"
+
+    def __enter__(self) -> None:
+        self._descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._descriptor)
+            raise StartFailed(
+                f"{self._file.parent} is in use by another csms; stop it, or set CSMS_DATA_DIR"
+            ) from None
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
+
+
+def _only_one(directory: Path) -> _OnlyOne:
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return _OnlyOne(directory)
+
+
+# --- 4 to 7: the roles
+
+
+async def _parts(
+    settings: Settings, stack: AsyncExitStack, pki: PkiService, anchors: TrustAnchors
+) -> _Parts:
+    clock, randomness = SystemClock(), SystemRandomness()
+    bus = MemoryBus()
+    stack.push_async_callback(bus.close)
+    store = SqlStore(settings.database)
+    stack.push_async_callback(store.close)
+    await store.migrate()
+    return _Parts(
+        settings=settings,
+        clock=clock,
+        randomness=randomness,
+        bus=bus,
+        store=store,
+        link=BusStationLink(bus, _LINK_TIMEOUT_SECONDS),
+        pki=pki,
+        anchors=anchors,
+        keeper=ServerCertificateKeeper(
+            pki,
+            settings.data_dir / "tls",
+            host_names=[settings.hostname],
+            ip_addresses=own_addresses(settings),
+            clock=clock,
+            randomness=randomness,
+        ),
+    )
+
+
+def own_addresses(settings: Settings) -> list[str]:
+    """Addresses people may type instead of the host name; a wildcard bind names none."""
+    address = ip_address(settings.bind)
+    return [] if address.is_unspecified else [str(address)]
+
+
+def _worker(parts: _Parts) -> JobRunner:
+    common: dict[str, Any] = {"store": parts.store, "clock": parts.clock}
+    made: dict[str, Any] = {"randomness": parts.randomness}
+    handlers: Mapping[JobKind, JobHandler] = {
+        JobKind.ISSUE_CERTIFICATE: partial(issue_certificate, pki=parts.pki, **common, **made),
+        JobKind.DELIVER_CERTIFICATE: partial(
+            deliver_certificate, link=parts.link, **common, **made
+        ),
+        JobKind.TRIGGER_RENEWAL: partial(trigger_renewal, link=parts.link, **common),
+        JobKind.SESSION_SEEN: partial(confirm_session, **common),
+        JobKind.REVOKE_AT_CA: partial(revoke_at_ca, store=parts.store, pki=parts.pki),
+    }
+    return JobRunner(store=parts.store, bus=parts.bus, clock=parts.clock, handlers=handlers)
+
+
+async def _api(
+    parts: _Parts, stack: AsyncExitStack, peppers: Peppers, signer: TransitTokenSigner
+) -> str:
+    settings = parts.settings
+    context = _https_context(parts)
+    parts.keeper.on_renewed(partial(_reload, context, parts.keeper))
+    sock = listen(settings.bind, settings.api.port)
+    url = f"https://{settings.hostname}:{sock.getsockname()[1]}"
+    tokens = authorization_server(
+        issuer=url,
+        store=parts.store,
+        signer=signer,
+        clock=parts.clock,
+        randomness=parts.randomness,
+    )
+    resources = api_resources(
+        store=parts.store,
+        bus=parts.bus,
+        link=parts.link,
+        clock=parts.clock,
+        randomness=parts.randomness,
+        peppers=peppers,
+        pki=parts.pki,
+        tokens=tokens,
+        bearer=settings.oauth.bearer,
+    )
+    server = ApiServer(create_app(resources), sock=sock, ssl_context=context)
+    await server.start()
+    stack.push_async_callback(server.stop)
+    return url
+
+
+def _https_context(parts: _Parts) -> ssl.SSLContext:
+    policy = load_policy(parts.settings.policies_dir / "tls.toml", parts.settings.tls.policy)
+    return server_context(
+        profile=SecurityProfile.TLS_BASIC,
+        policy=policy,
+        chain_file=parts.keeper.chain_file,
+        key_file=parts.keeper.key_file,
+    )
+
+
+def _reload(context: ssl.SSLContext, keeper: ServerCertificateKeeper) -> None:
+    context.load_cert_chain(keeper.chain_file, keeper.key_file)
+
+
+async def _gateway(
+    parts: _Parts, stack: AsyncExitStack, peppers: Peppers
+) -> tuple[Gateway, dict[str, int]]:
+    settings = parts.settings
+    gateway = Gateway(
+        settings=settings.gateway,
+        bind=settings.bind,
+        node=settings.node,
+        organization=settings.organization,
+        peppers=peppers,
+        policy=load_policy(settings.policies_dir / "tls.toml", settings.tls.policy),
+        chain_file=parts.keeper.chain_file,
+        key_file=parts.keeper.key_file,
+        station_issuers_pem=parts.anchors.station_issuers_pem,
+        store=parts.store,
+        bus=parts.bus,
+        clock=parts.clock,
+        randomness=parts.randomness,
+    )
+    ports = await gateway.start()
+    stack.push_async_callback(gateway.stop)
+    parts.keeper.on_renewed(gateway.reload_certificate)
+    return gateway, ports
+
+
+async def _metrics(parts: _Parts, stack: AsyncExitStack, gateway: Gateway) -> int:
+    registry = CollectorRegistry()
+    sessions = Gauge("csms_sessions", "Charging Stations connected here", registry=registry)
+    sessions.set_function(lambda: gateway.health().sessions)
+    strangers = Gauge("csms_strangers", "Sockets not authenticated yet", registry=registry)
+    strangers.set_function(lambda: gateway.health().strangers)
+
+    async def database() -> str | None:
+        async with parts.store.reading() as work:
+            await work.outbox.last_sequence()
+        return None
+
+    async def listeners() -> str | None:
+        return None if gateway.health().accepting else "not accepting"
+
+    checks = {"database": database, "gateway": listeners}
+    metrics = parts.settings.metrics
+    server = ApiServer(create_health_app(checks, registry), metrics.bind, metrics.port)
+    stack.push_async_callback(server.stop)
+    return await server.start()
+
+
+# --- 8: what people find in bootstrap/
+
+
+async def _first_administrator(parts: _Parts, bootstrap: Bootstrap, api_url: str) -> None:
+    """The one client that nobody else could make. Its file is written before the row is committed:
+    a crash in between leaves a file that the next start replaces, never a client nobody knows.
+    """
+    known = bootstrap.administrator()
+    async with parts.store.writing() as work:
+        if known is not None and await work.oauth_clients.by_id(known) is not None:
+            bootstrap.keep_administrator(token_endpoint=api_url + TOKEN_PATH)
+            return
+        now = parts.clock.now()
+        client, secret = new_client(
+            ADMINISTRATOR,
+            [ClientRole.ADMINISTRATOR],
+            frozenset(Scope),
+            now=now,
+            randomness=parts.randomness,
+        )
+        await work.oauth_clients.add(client)
+        await work.audit.add(
+            AuditRecord(
+                at=now,
+                actor="role:bootstrap",
+                action=AuditAction.CLIENT_ADD,
+                subject=f"client:{client.client_id}",
+                outcome=Outcome.SUCCESS,
+                details={"name": client.name},
+            )
+        )
+        bootstrap.write_administrator(client.client_id, secret, token_endpoint=api_url + TOKEN_PATH)
+        await work.commit()
+
+
+def _endpoints(
+    settings: Settings, ports: Mapping[str, int], api_url: str, metrics: int, public: int
+) -> Endpoints:
+    scheme = {"1": "ws", "2": "wss", "3": "wss"}
+    return Endpoints(
+        ocpp={
+            profile: f"{scheme[profile]}://{settings.hostname}:{port}/ocpp"
+            for profile, port in sorted(ports.items())
+        },
+        api=api_url,
+        metrics=f"http://{settings.metrics.bind}:{metrics}",
+        pki=public_base_url(settings.hostname, public),
+    )

@@ -1,0 +1,187 @@
+"""Which Vault, and who each role is there; the ceremony; `csms vault apply|verify`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+
+from cryptography.hazmat.primitives import serialization
+
+from csms.adapters.openbao import BundledOpenBao
+from csms.adapters.vault import (
+    Networks,
+    Role,
+    TransitAuditSigner,
+    VaultConnection,
+    VaultCredentials,
+    VaultSession,
+    VaultSettings,
+    apply,
+    ceremony_credentials,
+    read_pepper,
+    settings_from,
+    verify,
+)
+from csms.domain.password import Peppers
+from csms.settings import Settings
+from csms.wiring.errors import StartFailed, one_line
+from pki.settings import AuthoritySettings, public_base_url
+from pki.settings import VaultSettings as PkiVaultSettings
+from pki.wiring import run_ceremony
+
+Identities = Callable[[Role], VaultSettings]
+
+
+async def open_vault(settings: Settings, stack: AsyncExitStack, public_port: int) -> Identities:
+    """Where each role finds its own identity. The bundled server holds the ceremony once."""
+    if settings.vault.addr is not None:
+        return partial(_external_identity, settings)
+    openbao = BundledOpenBao(
+        settings.data_dir / "openbao", policies_dir=settings.policies_dir / "vault"
+    )
+
+    async def first_start(credentials: VaultCredentials) -> None:
+        authority = authority_settings(settings, public_port, credentials)
+        await run_ceremony(authority, authority.vault)
+
+    stack.push_async_callback(openbao.stop)
+    await openbao.start(first_start)
+    return openbao.settings
+
+
+def _external_identity(settings: Settings, role: Role) -> VaultSettings:
+    vault = settings.vault
+    if vault.addr is None:
+        raise StartFailed("vault.addr is not set: where is your Vault?")
+    if vault.secrets_dir is not None:
+        return settings_from(
+            vault.secrets_dir,
+            role,
+            addr=vault.addr,
+            ca_file=vault.ca_file,
+            namespace=vault.namespace,
+        )
+    if vault.role_id is None or vault.secret_id_file is None:
+        raise StartFailed("set vault.secrets_dir, or vault.role_id and vault.secret_id_file")
+    return VaultSettings(
+        addr=vault.addr,
+        role_id=vault.role_id,
+        secret_id_file=vault.secret_id_file,
+        ca_file=vault.ca_file,
+        namespace=vault.namespace,
+    )
+
+
+def authority_settings(
+    settings: Settings, public_port: int, identity: VaultSettings | VaultCredentials
+) -> AuthoritySettings:
+    database = settings.database_url
+    return AuthoritySettings(
+        database_url=database or f"sqlite+aiosqlite:///{settings.data_dir.resolve()}/pki.db",
+        organization=settings.organization,
+        public_base_url=public_base_url(settings.hostname, public_port),
+        vault=_pki_vault(identity),
+        profiles_file=settings.policies_dir / "certificate-profiles.toml",
+        ceremony_file=settings.policies_dir.parent / "certs" / "ceremony.toml",
+    )
+
+
+def _pki_vault(identity: VaultSettings | VaultCredentials) -> PkiVaultSettings:
+    """The PKI shares no code with csms, so the identity is handed over field by field."""
+    common = {
+        "addr": identity.addr,
+        "role_id": identity.role_id,
+        "ca_file": identity.ca_file,
+        "namespace": identity.namespace,
+    }
+    if isinstance(identity, VaultCredentials):
+        return PkiVaultSettings.model_validate({**common, "secret_id": identity.secret_id})
+    return PkiVaultSettings.model_validate({**common, "secret_id_file": identity.secret_id_file})
+
+
+async def peppers_of(identity: VaultSettings) -> Peppers:
+    async with VaultSession(identity) as session:
+        read = await read_pepper(session)
+    return Peppers(current=read.current, by_version=read.by_version)
+
+
+async def audit_key_pem(identity: VaultSettings) -> str:
+    """The public half of the newest audit key, for `audit.pub`."""
+    async with VaultSession(identity) as session:
+        keys = await TransitAuditSigner(session).public_keys()
+    newest = keys[max(keys)]
+    return newest.public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    ).decode()
+
+
+# --- csms vault
+
+
+async def vault_apply(
+    settings: Settings, *, secrets_dir: Path | None, ceremony: bool
+) -> list[dict[str, str]]:
+    """What was done to each item. Raises StartFailed."""
+    with one_line():
+        connection = await asyncio.to_thread(_connection, settings)
+        try:
+            report = await asyncio.to_thread(
+                apply,
+                connection,
+                policies_dir=settings.policies_dir / "vault",
+                secrets_dir=secrets_dir,
+                networks=_networks(settings),
+            )
+            if ceremony:
+                credentials = await asyncio.to_thread(ceremony_credentials, connection)
+                authority = authority_settings(settings, settings.pki.public_port, credentials)
+                await run_ceremony(authority, authority.vault)
+        finally:
+            connection.close()
+    return [
+        {"what": item.what, "outcome": item.outcome.value, "why": item.why} for item in report.items
+    ]
+
+
+async def vault_verify(settings: Settings) -> list[dict[str, str]]:
+    """What is not as it should be. Raises StartFailed."""
+    with one_line():
+        connection = await asyncio.to_thread(_connection, settings)
+        try:
+            findings = await asyncio.to_thread(
+                verify,
+                connection,
+                policies_dir=settings.policies_dir / "vault",
+                networks=_networks(settings),
+            )
+        finally:
+            connection.close()
+    return [
+        {"what": finding.what, "problem": finding.problem.value, "detail": finding.detail}
+        for finding in findings
+    ]
+
+
+def _networks(settings: Settings) -> Networks:
+    """The bundled server's roles may log in from this machine alone."""
+    return Networks() if settings.vault.addr is not None else Networks(("127.0.0.1/32",))
+
+
+def _connection(settings: Settings) -> VaultConnection:
+    """An administrator's token from the environment, else the provisioner."""
+    vault = settings.vault
+    if vault.addr is None:
+        openbao = BundledOpenBao(
+            settings.data_dir / "openbao", policies_dir=settings.policies_dir / "vault"
+        )
+        return VaultConnection.log_in_as(openbao.running_settings(Role.PROVISIONER))
+    token = os.environ.get("VAULT_TOKEN")
+    if token:
+        return VaultConnection(
+            vault.addr, token=token, ca_file=vault.ca_file, namespace=vault.namespace
+        )
+    return VaultConnection.log_in_as(_external_identity(settings, Role.PROVISIONER))

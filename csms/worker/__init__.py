@@ -1,0 +1,1 @@
+"""The worker role: runs the jobs that blocks and operations have stored."""

@@ -1,0 +1,28 @@
+"""What relying parties fetch over plain HTTP: the public anchors, and nothing else.
+
+These URLs stand in AIA of every certificate; RFC 5280 §8 wants them without TLS, since checking a
+certificate must not need another one.
+"""
+
+from __future__ import annotations
+
+from fastapi import FastAPI, Response
+
+from pki.wire import TrustAnchors
+
+
+def make_public_app(anchors: TrustAnchors) -> FastAPI:
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+    bundle = "".join(
+        [anchors.root_pem, *anchors.station_issuers_pem, *anchors.server_issuers_pem]
+    ).encode("ascii")
+
+    async def ca_pem() -> Response:
+        return Response(
+            bundle,
+            media_type="application/x-pem-file",
+            headers={"Cache-Control": "public, max-age=3600"},
+        )
+
+    app.add_api_route("/pki/ca.pem", ca_pem, methods=["GET", "HEAD"])
+    return app

@@ -1,0 +1,212 @@
+"""The PKI's composition root: the only module here that knows every concrete class.
+
+`open_authority` gives a ready authority, in-process for `csms up` and behind mutual TLS for
+`csms pki` (`pki.api.server.serve`). `run_ceremony` makes the hierarchy once, with the credentials
+of the ceremony identity, which no running role holds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import structlog
+
+from pki.authority.hierarchy import (
+    CeremonyConfig,
+    Hierarchy,
+    HierarchyInvalid,
+    IssuerName,
+    hold_ceremony,
+    load_ceremony,
+    read_hierarchy,
+)
+from pki.authority.issuance import IssuanceBroken
+from pki.authority.records import AlreadyThere, AuditAction, AuditEntry, StoredAuthority, StoreError
+from pki.authority.service import Authority
+from pki.settings import AuthoritySettings, VaultSettings
+from pki.signing.signer import Signer, SignerError
+from pki.signing.vault_session import VaultAccess, VaultSession
+from pki.signing.vault_transit import open_signer, parse_key_id
+from pki.store.migrate import migrate
+from pki.store.repository import SQLStore, open_store
+from pki.wire import PkiUnavailable, TrustAnchors
+from pki.x509.lint import LintFailed
+from pki.x509.profile import load_profiles
+from pki.x509.template import PublicLocations
+
+log = structlog.get_logger()
+
+# Several PKI processes on one PostgreSQL: an intent is another one's work for that long.
+_SHARED_DATABASE_PATIENCE: Final = timedelta(minutes=2)
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@asynccontextmanager
+async def open_authority(
+    settings: AuthoritySettings, *, now: Callable[[], datetime] = utc_now
+) -> AsyncIterator[Authority]:
+    """Migrates the schema, reads policy and hierarchy, logs in to Vault, reconciles.
+
+    Raises ProfileInvalid, HierarchyInvalid (no ceremony was held), PkiUnavailable.
+    """
+    profiles = load_profiles(settings.profiles_file.read_bytes())
+    await _migrated(settings)
+    async with open_store(settings.database_url) as store:
+        hierarchy = await _hierarchy(store)
+        session = VaultSession(_access(settings.vault, connections=settings.threads))
+        threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="pki")
+        try:
+            signers = await asyncio.to_thread(_signers, session, hierarchy)
+            authority = Authority(
+                store=store,
+                hierarchy=hierarchy,
+                signers=signers,
+                profiles=profiles,
+                organization=settings.organization,
+                locations=PublicLocations(base_url=settings.public_base_url),
+                threads=threads,
+                thread_count=settings.threads,
+                now=now,
+                random_bytes=secrets.token_bytes,
+            )
+            await authority.reconcile(patience=_patience(settings))
+            yield authority
+        finally:
+            # Whatever still signs ends within the signer's own time limit.
+            await asyncio.to_thread(threads.shutdown)
+            session.close()
+
+
+async def run_ceremony(
+    settings: AuthoritySettings,
+    ceremony_vault: VaultSettings,
+    *,
+    now: Callable[[], datetime] = utc_now,
+) -> TrustAnchors:
+    """Root and issuing CAs, made once: a stored hierarchy is kept and its anchors returned.
+
+    Raises HierarchyInvalid, PkiUnavailable.
+    """
+    config = load_ceremony(settings.ceremony_file.read_bytes())
+    await _migrated(settings)
+    async with open_store(settings.database_url) as store:
+        if not await _stored_hierarchy(store):
+            session = VaultSession(_access(ceremony_vault, connections=1))
+            try:
+                made = await asyncio.to_thread(
+                    _ceremony, config, session, settings, ceremony_vault, now()
+                )
+            finally:
+                session.close()
+            await _save(store, made, now())
+        return (await _hierarchy(store)).anchors
+
+
+async def read_trust_anchors(settings: AuthoritySettings) -> TrustAnchors:
+    """The public certificates alone: no Vault is needed. Raises HierarchyInvalid."""
+    await _migrated(settings)
+    async with open_store(settings.database_url) as store:
+        return (await _hierarchy(store)).anchors
+
+
+def _ceremony(
+    config: CeremonyConfig,
+    session: VaultSession,
+    settings: AuthoritySettings,
+    vault: VaultSettings,
+    now: datetime,
+) -> list[StoredAuthority]:
+    def signer(key: str) -> Signer:
+        return open_signer(session, mount=vault.transit_mount, name=key)
+
+    try:
+        return hold_ceremony(
+            config,
+            organization=settings.organization,
+            root_signer=signer(config.root.key),
+            issuer_signers={name: signer(config.issuer(name).key) for name in IssuerName},
+            locations=PublicLocations(base_url=settings.public_base_url),
+            random_bytes=secrets.token_bytes,
+            now=now,
+        )
+    except (SignerError, IssuanceBroken, LintFailed) as error:
+        raise PkiUnavailable(f"the ceremony was not held: {error}") from error
+
+
+async def _save(store: SQLStore, made: list[StoredAuthority], now: datetime) -> None:
+    audit = AuditEntry(
+        at=now,
+        action=AuditAction.HOLD_CEREMONY,
+        subject="hierarchy",
+        details={authority.name: authority.key_id for authority in made},
+    )
+    try:
+        await store.save_hierarchy(made, audit=audit)
+        log.info("ceremony_held", authorities=[authority.name for authority in made])
+    except AlreadyThere:
+        log.info("ceremony_held_elsewhere")  # the other one's hierarchy is the one that counts
+    except StoreError as error:
+        raise PkiUnavailable("the PKI's database is away") from error
+
+
+def _signers(session: VaultSession, hierarchy: Hierarchy) -> dict[IssuerName, Signer]:
+    signers: dict[IssuerName, Signer] = {}
+    for name, issuer in hierarchy.issuers.items():
+        mount, key, version = parse_key_id(issuer.key_id)
+        try:
+            signers[name] = open_signer(session, mount=mount, name=key, version=version)
+        except SignerError as error:
+            raise PkiUnavailable(f"the key of {name} is not to be had: {error}") from error
+    return signers
+
+
+def _access(vault: VaultSettings, *, connections: int) -> VaultAccess:
+    return VaultAccess(
+        addr=vault.addr,
+        role_id=vault.role_id,
+        read_secret_id=vault.read_secret_id,
+        ca_file=vault.ca_file,
+        namespace=vault.namespace,
+        transit_mount=vault.transit_mount,
+        approle_mount=vault.approle_mount,
+        timeout_seconds=vault.timeout_seconds,
+        connections=connections,
+    )
+
+
+def _patience(settings: AuthoritySettings) -> timedelta:
+    if settings.intent_patience_seconds is not None:
+        return timedelta(seconds=settings.intent_patience_seconds)
+    if settings.database_url.startswith("sqlite"):
+        return timedelta(0)
+    return _SHARED_DATABASE_PATIENCE
+
+
+async def _migrated(settings: AuthoritySettings) -> None:
+    try:
+        await migrate(settings.database_url)
+    except StoreError as error:
+        raise PkiUnavailable("the PKI's database is away") from error
+
+
+async def _stored_hierarchy(store: SQLStore) -> bool:
+    return bool(await store.hierarchy())
+
+
+async def _hierarchy(store: SQLStore) -> Hierarchy:
+    try:
+        return read_hierarchy(await store.hierarchy())
+    except StoreError as error:
+        raise PkiUnavailable("the PKI's database is away") from error
+
+
+__all__ = ["HierarchyInvalid", "open_authority", "read_trust_anchors", "run_ceremony", "utc_now"]

@@ -1,0 +1,15 @@
+# gateway: checks station passwords, signs nothing.
+# The token may look after itself and nothing else (no default policy is attached).
+path "auth/token/lookup-self" {
+  capabilities = ["read"]
+}
+path "auth/token/renew-self" {
+  capabilities = ["update"]
+}
+path "auth/token/revoke-self" {
+  capabilities = ["update"]
+}
+
+path "csms/data/pepper" {
+  capabilities = ["read"]
+}

@@ -1,0 +1,8 @@
+"""Fixtures that all tests share, by plugin."""
+
+pytest_plugins = [
+    "tests.fixtures.postgres",
+    "tests.fixtures.product",
+    "tests.fixtures.stores",
+    "tests.fixtures.vault",
+]

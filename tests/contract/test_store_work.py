@@ -1,0 +1,242 @@
+"""Jobs, operations and the outbox: work that survives a crash, is done by one, and is heard."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import datetime, timedelta
+from uuid import uuid4
+
+from csms.ports.records import Job, OperationState, OutboxEvent
+from csms.store.unit_of_work import SqlStore
+from tests.fixtures import records
+from tests.fixtures.records import NOW
+from tests.fixtures.stores import run_with_store
+
+STATION = uuid4()
+
+
+def after(seconds: float) -> datetime:
+    return NOW + timedelta(seconds=seconds)
+
+
+async def added(store: SqlStore, *jobs: Job) -> list[bool]:
+    async with store.writing() as unit:
+        results = [await unit.jobs.add(job) for job in jobs]
+        await unit.commit()
+    return results
+
+
+async def claimed(store: SqlStore, now: float = 0, limit: int = 99) -> list[Job]:
+    async with store.writing() as unit:
+        jobs = await unit.jobs.claim(now=after(now), lease_until=after(now + 60), limit=limit)
+        await unit.commit()
+    return list(jobs)
+
+
+def test_due_jobs_are_claimed_oldest_first_and_only_once(store_url: str) -> None:
+    jobs = [records.job(run_at=after(-n), station_id=STATION, payload={"n": n}) for n in range(4)]
+    future = records.job(run_at=after(1))
+
+    async def act(store: SqlStore) -> None:
+        assert await added(store, *jobs, future) == [True] * 5
+        assert await claimed(store, limit=3) == [jobs[3], jobs[2], jobs[1]]
+        assert await claimed(store) == [jobs[0]]
+        assert await claimed(store) == []
+        assert await claimed(store, 2) == [future]
+
+    run_with_store(store_url, act)
+
+
+def test_a_lease_that_ran_out_gives_the_job_to_the_next(store_url: str) -> None:
+    job = records.job()
+
+    async def act(store: SqlStore) -> None:
+        await added(store, job)
+        assert await claimed(store, 0) == [job]
+        assert await claimed(store, 59) == []
+        assert await claimed(store, 60) == [job]
+
+    run_with_store(store_url, act)
+
+
+def test_workers_that_claim_at_the_same_time_share_no_job(store_url: str) -> None:
+    jobs = [records.job() for _ in range(20)]
+
+    async def act(store: SqlStore) -> None:
+        await added(store, *jobs)
+        batches = await asyncio.gather(*(claimed(store, limit=5) for _ in range(8)))
+        taken = [job.id for batch in batches for job in batch]
+        assert len(taken) == len(set(taken))
+        taken += [job.id for job in await claimed(store)]
+        assert sorted(taken) == sorted(job.id for job in jobs)
+
+    run_with_store(store_url, act)
+
+
+def test_one_unfinished_job_per_kind_and_key(store_url: str) -> None:
+    first = records.job(key="k")
+
+    async def act(store: SqlStore) -> None:
+        assert await added(store, first, records.job(key="k")) == [True, False]
+        results = await asyncio.gather(*(added(store, records.job(key="race")) for _ in range(4)))
+        assert sorted(result for [result] in results) == [False, False, False, True]
+        await claimed(store)
+        assert await added(store, records.job(key="k")) == [False]
+        async with store.writing() as unit:
+            await unit.jobs.finish(first.id)
+            assert await unit.jobs.add(records.job(key="k"))
+            await unit.commit()
+
+    run_with_store(store_url, act)
+
+
+def test_a_retry_gives_the_lease_back_and_counts(store_url: str) -> None:
+    job = records.job()
+
+    async def act(store: SqlStore) -> None:
+        await added(store, job)
+        for attempt in range(3):
+            [found] = await claimed(store, attempt * 10)
+            assert found.attempts == attempt
+            async with store.writing() as unit:
+                await unit.jobs.retry(job.id, run_at=after(attempt * 10 + 5), note="no answer")
+                await unit.commit()
+            assert await claimed(store, attempt * 10 + 4) == []
+
+    run_with_store(store_url, act)
+
+
+def test_a_failed_job_never_runs_again_and_makes_room_for_another(store_url: str) -> None:
+    job = records.job(key="k", station_id=STATION)
+
+    async def act(store: SqlStore) -> None:
+        await added(store, job)
+        await claimed(store)
+        async with store.writing() as unit:
+            await unit.jobs.fail(job.id, note="the end")
+            await unit.jobs.retry(job.id, run_at=after(0), note="too late")
+            assert await unit.jobs.wake(STATION, now=after(1)) == 0
+            await unit.commit()
+        assert await claimed(store, 1e6) == []
+        assert await added(store, records.job(key="k")) == [True]
+
+    run_with_store(store_url, act)
+
+
+def test_a_connecting_station_wakes_its_waiting_jobs_only(store_url: str) -> None:
+    asleep = records.job(station_id=STATION, run_at=after(600))
+    foreign = records.job(station_id=uuid4(), run_at=after(600))
+    leased = records.job(station_id=STATION)
+
+    async def act(store: SqlStore) -> None:
+        await added(store, asleep, foreign, leased)
+        assert await claimed(store) == [leased]
+        async with store.writing() as unit:
+            assert await unit.jobs.wake(STATION, now=after(1)) == 1
+            await unit.commit()
+        assert await claimed(store, 1) == [replace(asleep, run_at=after(1))]
+
+    run_with_store(store_url, act)
+
+
+def test_an_operation_is_found_while_open_and_keeps_its_result(store_url: str) -> None:
+    operation = records.operation(STATION, result={"a": 1})
+    bare = records.operation(None)
+
+    async def act(store: SqlStore) -> None:
+        async with store.writing() as unit:
+            await unit.operations.add(operation)
+            await unit.operations.add(bare)
+            assert await unit.operations.open_of(STATION, operation.kind) == operation
+            assert await unit.operations.open_of(STATION, "other") is None
+            assert await unit.operations.open_of(uuid4(), operation.kind) is None
+            await unit.operations.advance(
+                operation.id, state=OperationState.RUNNING, progress="signed", at=after(1)
+            )
+            running = replace(
+                operation,
+                state=OperationState.RUNNING,
+                progress="signed",
+                updated_at=after(1),
+            )
+            assert await unit.operations.open_of(STATION, operation.kind) == running
+            await unit.operations.advance(
+                operation.id,
+                state=OperationState.SUCCEEDED,
+                progress="active",
+                at=after(2),
+                result={"certificate_id": "x"},
+            )
+            await unit.commit()
+        async with store.reading() as unit:
+            assert await unit.operations.open_of(STATION, operation.kind) is None
+            found = await unit.operations.by_id(operation.id)
+            assert found is not None
+            assert (found.state, found.result) == (
+                OperationState.SUCCEEDED,
+                {"certificate_id": "x"},
+            )
+            assert await unit.operations.by_id(bare.id) == bare
+            assert await unit.operations.by_id(uuid4()) is None
+
+    run_with_store(store_url, act)
+
+
+def test_the_outbox_is_read_from_a_cursor_in_order(store_url: str) -> None:
+    async def act(store: SqlStore) -> None:
+        async with store.reading() as unit:
+            assert await unit.outbox.last_sequence() == 0
+        async with store.writing() as unit:
+            for number in range(3):
+                await unit.outbox.add("topic", {"n": number, "none": None, "list": [1, "a"]})
+            await unit.commit()
+        async with store.writing() as unit:
+            await unit.outbox.add("never", {})
+        async with store.reading() as unit:
+            events = await unit.outbox.after(0, limit=9)
+            assert [event.payload["n"] for event in events] == [0, 1, 2]
+            assert events[0] == OutboxEvent(
+                sequence=events[0].sequence,
+                topic="topic",
+                payload={"n": 0, "none": None, "list": [1, "a"]},
+            )
+            assert await unit.outbox.after(events[0].sequence, limit=1) == [events[1]]
+            assert await unit.outbox.last_sequence() == events[-1].sequence
+
+    run_with_store(store_url, act)
+
+
+def test_no_outbox_row_becomes_visible_behind_a_reader(store_url: str) -> None:
+    """A reader that keeps only the last sequence hears of every row, however writers overlap."""
+
+    async def act(store: SqlStore) -> None:
+        heard: list[int] = []
+        done = asyncio.Event()
+
+        async def write(number: int) -> None:
+            async with store.writing() as unit:
+                await unit.outbox.add("topic", {"n": number})
+                await asyncio.sleep(0.002 * (number % 5))
+                await unit.outbox.add("topic", {"n": 100 + number})
+                await unit.commit()
+
+        async def read() -> None:
+            cursor = 0
+            while True:
+                last = done.is_set()
+                async with store.reading() as unit:
+                    events = await unit.outbox.after(cursor, limit=7)
+                heard.extend(event.payload["n"] for event in events)
+                cursor = events[-1].sequence if events else cursor
+                if last and not events:
+                    return
+                await asyncio.sleep(0.001)
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(read())
+            await asyncio.gather(*(write(number) for number in range(30)))
+            done.set()
+        assert sorted(heard) == [*range(30), *range(100, 130)]
+
+    run_with_store(store_url, act)

@@ -1,0 +1,256 @@
+"""The PKI on a real OpenBao: signers, sessions, ceremony, the whole cycle, one signature each."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
+
+from pki.authority.hierarchy import HierarchyInvalid
+from pki.settings import VaultSettings
+from pki.signing.memory import MemorySigner
+from pki.signing.remote_key import RemoteECKey
+from pki.signing.signer import Signer, SignerUnavailable, SignerUnfit, hash_for
+from pki.signing.vault_session import VaultAccess, VaultSession
+from pki.signing.vault_transit import open_signer, parse_key_id
+from pki.wire import PkiUnavailable, StationCertificateRequest, StationRegistration
+from pki.wiring import open_authority, read_trust_anchors, run_ceremony
+from pki.x509.lint import lint
+from tests.fixtures.pki_memory import csr_pem
+from tests.fixtures.pki_parts import OpenBao, authority_settings, free_port, running_openbao
+
+
+@pytest.fixture(scope="module")
+def bao(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenBao]:
+    with running_openbao(tmp_path_factory.mktemp("bao")) as running:
+        yield running
+
+
+def session_for(vault: VaultSettings, **changes: object) -> VaultSession:
+    return VaultSession(
+        VaultAccess(
+            **{
+                "addr": vault.addr,
+                "role_id": vault.role_id,
+                "secret_id_file": vault.secret_id_file,
+                **changes,
+            }
+        )
+    )
+
+
+# --- the signer contract: memory and Transit alike --------------------------------------------------
+
+
+@pytest.fixture(params=["memory", "transit"])
+def signer(request: pytest.FixtureRequest, bao: OpenBao) -> Iterator[Signer]:
+    if request.param == "memory":
+        yield MemorySigner("memory/key:v1")
+        return
+    session = session_for(bao.approle("csms-pki"))
+    yield open_signer(session, mount="transit", name="csms-issuer-stations")
+    session.close()
+
+
+def test_a_signature_verifies_with_the_public_key(signer: Signer) -> None:
+    digest = hashlib.sha256(b"message").digest()
+    signature = signer.sign_digest(digest, hashes.SHA256())
+    signer.public_key.verify(signature, b"message", ec.ECDSA(hashes.SHA256()))
+    with pytest.raises(InvalidSignature):
+        other = hashlib.sha256(b"other").digest()
+        signer.public_key.verify(signature, other, ec.ECDSA(Prehashed(hashes.SHA256())))
+
+
+def test_a_digest_of_the_wrong_length_is_refused(signer: Signer) -> None:
+    with pytest.raises(SignerUnfit):
+        signer.sign_digest(b"short", hashes.SHA256())
+
+
+def test_a_signer_names_key_and_version(signer: Signer) -> None:
+    assert signer.key_id.endswith(":v1")
+    assert "/" in signer.key_id
+
+
+def test_the_remote_key_signs_and_does_nothing_else(signer: Signer) -> None:
+    key = RemoteECKey(signer)
+    signature = key.sign(b"message", ec.ECDSA(hash_for(key.public_key())))
+    key.public_key().verify(signature, b"message", ec.ECDSA(hashes.SHA256()))
+    assert (key.curve.name, key.key_size) == ("secp256r1", 256)
+    for refused in (
+        lambda: key.private_numbers(),
+        lambda: key.private_bytes(None, None, None),
+        lambda: key.exchange(ec.ECDH(), key.public_key()),
+        lambda: key.sign(b"x" * 32, ec.ECDSA(Prehashed(hashes.SHA256()))),
+    ):
+        with pytest.raises(UnsupportedAlgorithm):
+            refused()
+
+
+# --- the session --------------------------------------------------------------------------------------
+
+
+def test_the_pki_role_cannot_sign_with_the_root(bao: OpenBao) -> None:
+    session = session_for(bao.approle("csms-pki"))
+    with pytest.raises(SignerUnavailable, match="403"):
+        open_signer(session, mount="transit", name="csms-root")
+    session.close()
+
+
+def test_the_ceremony_role_cannot_sign_with_an_issuing_key(bao: OpenBao) -> None:
+    session = session_for(bao.approle("csms-ceremony"))
+    issuer = open_signer(session, mount="transit", name="csms-issuer-stations")
+    with pytest.raises(SignerUnavailable, match="403"):
+        issuer.sign_digest(bytes(32), hashes.SHA256())
+    session.close()
+
+
+def test_a_revoked_token_is_replaced(bao: OpenBao) -> None:
+    session = session_for(bao.approle("csms-pki"))
+    signer = open_signer(session, mount="transit", name="csms-issuer-stations")
+    bao.request("POST", "auth/token/revoke", {"token": session._token.value})
+    assert signer.sign_digest(bytes(32), hashes.SHA256())
+    session.close()
+
+
+def test_a_token_is_renewed_and_at_its_end_replaced(bao: OpenBao) -> None:
+    clock = [0.0]
+    vault = bao.approle("csms-pki")
+    session = VaultSession(
+        VaultAccess(addr=vault.addr, role_id=vault.role_id, secret_id_file=vault.secret_id_file),
+        monotonic=lambda: clock[0],
+    )
+    session.read("transit/keys/csms-issuer-stations")
+    first = session._token.value
+    clock[0] += 900  # two thirds of 20 minutes are over
+    session.read("transit/keys/csms-issuer-stations")
+    assert session._token.value == first
+    clock[0] += 1300  # longer than the renewed lease
+    session.read("transit/keys/csms-issuer-stations")
+    assert session._token.value != first
+    session.close()
+
+
+def test_a_wrong_secret_backs_off_and_tells_nothing(bao: OpenBao, tmp_path: Path) -> None:
+    wrong = tmp_path / "secret"
+    wrong.write_text("not-the-secret-id")
+    session = session_for(bao.approle("csms-pki"), secret_id_file=wrong)
+    with pytest.raises(SignerUnavailable, match="login failed") as caught:
+        session.read("transit/keys/csms-issuer-stations")
+    assert "not-the-secret-id" not in repr(caught.value.__cause__)
+    with pytest.raises(SignerUnavailable, match="backing off"):
+        session.read("transit/keys/csms-issuer-stations")
+    session.close()
+
+
+def test_a_missing_secret_file_is_unavailable(bao: OpenBao, tmp_path: Path) -> None:
+    session = session_for(bao.approle("csms-pki"), secret_id_file=tmp_path / "none")
+    with pytest.raises(SignerUnavailable):
+        session.read("transit/keys/csms-issuer-stations")
+
+
+def test_nobody_at_the_address_is_unavailable(bao: OpenBao) -> None:
+    session = session_for(bao.approle("csms-pki"), addr=f"http://127.0.0.1:{free_port()}")
+    with pytest.raises(SignerUnavailable):
+        session.read("transit/keys/csms-issuer-stations")
+
+
+def test_a_token_is_in_no_repr(bao: OpenBao) -> None:
+    session = session_for(bao.approle("csms-pki"))
+    session.read("transit/keys/csms-issuer-stations")
+    assert session._token.value not in repr(session) + repr(session._token)
+    session.close()
+
+
+def test_a_key_version_that_does_not_exist_is_unfit(bao: OpenBao) -> None:
+    session = session_for(bao.approle("csms-pki"))
+    with pytest.raises(SignerUnfit):
+        open_signer(session, mount="transit", name="csms-issuer-stations", version=9)
+    session.close()
+
+
+@pytest.mark.parametrize("text", ["", "transit/key", "key:v1", "transit/key:vx"])
+def test_other_text_is_no_key_id(text: str) -> None:
+    with pytest.raises(SignerUnfit):
+        parse_key_id(text)
+
+
+# --- the whole ------------------------------------------------------------------------------------------
+
+
+def test_ceremony_and_cycle_with_one_signature_per_certificate(
+    bao: OpenBao, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        settings = authority_settings(tmp_path, bao.approle("csms-pki"))
+        with pytest.raises(HierarchyInvalid, match="ceremony"):
+            async with open_authority(settings):
+                pass
+        before = bao.signatures()
+        anchors = await run_ceremony(settings, bao.approle("csms-ceremony"))
+        assert bao.signatures() - before == 4
+        again = await run_ceremony(settings, bao.approle("csms-ceremony"))
+        assert (again, bao.signatures() - before) == (anchors, 4)
+        assert await read_trust_anchors(settings) == anchors
+        for pem in [
+            anchors.root_pem, *anchors.station_issuers_pem,
+            *anchors.server_issuers_pem, *anchors.caller_issuers_pem,
+        ]:  # fmt: skip
+            lint(x509.load_pem_x509_certificate(pem.encode()).public_bytes(serialization.Encoding.DER))
+        before = bao.signatures()
+        async with open_authority(settings) as authority:
+            requests = []
+            for number in range(10):
+                station = uuid4()
+                await authority.register_station(StationRegistration(station, f"CS{number}"))
+                requests.append(
+                    StationCertificateRequest(uuid4(), station, csr_pem(f"CS{number}"))
+                )
+            answers = await asyncio.gather(
+                *(authority.issue_station_certificate(r) for r in [*requests, *requests])
+            )
+        assert len({a.issued.serial for a in answers}) == 10
+        assert bao.signatures() - before == 10
+        async with open_authority(settings) as authority:  # a restart finds everything again
+            answer = await authority.issue_station_certificate(requests[0])
+            assert answer.issued.already_issued
+
+    asyncio.run(main())
+
+
+
+
+def test_a_rotated_transit_key_goes_on_signing_with_the_certified_version(
+    bao: OpenBao, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        settings = authority_settings(tmp_path, bao.approle("csms-pki"))
+        await run_ceremony(settings, bao.approle("csms-ceremony"))
+        bao.request("POST", "transit/keys/csms-issuer-stations/rotate", {})
+        async with open_authority(settings) as authority:
+            station = uuid4()
+            await authority.register_station(StationRegistration(station, "CS001"))
+            request = StationCertificateRequest(uuid4(), station, csr_pem("CS001"))
+            assert (await authority.issue_station_certificate(request)).issued
+
+    asyncio.run(main())
+
+
+def test_without_vault_the_authority_does_not_open(bao: OpenBao, tmp_path: Path) -> None:
+    async def main() -> None:
+        settings = authority_settings(tmp_path, bao.approle("csms-pki"))
+        await run_ceremony(settings, bao.approle("csms-ceremony"))
+        away = settings.vault.model_copy(update={"addr": f"http://127.0.0.1:{free_port()}"})
+        with pytest.raises(PkiUnavailable):
+            async with open_authority(settings.model_copy(update={"vault": away})):
+                pass
+
+    asyncio.run(main())
