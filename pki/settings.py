@@ -1,6 +1,7 @@
 """What the PKI needs to be told, checked once; `csms.wiring` and `csms pki` build it from theirs.
 
-No secret is a setting: the secret id lies in a file that is read at each login.
+No secret has a default: a role's secret id lies in a file that is read at each login; only the
+ceremony's, which works once, may be handed over in memory.
 """
 
 from __future__ import annotations

@@ -299,16 +299,19 @@ async def _run_fleet(
     task = progress.add_task(made.config.scenario.value, total=len(made.stations))
     made.on_milestone.append(lambda *_: progress.update(task, completed=len(made.report.done)))
     reached = True
-    with progress:
-        async with made.running():
-            try:
-                async with asyncio.timeout(timeout):
-                    await made.finished()
-            except TimeoutError:
-                reached = False
-            if stay and reached:
-                await _until_stopped()
-    _print_report(made, as_json=as_json)
+    try:
+        with progress:
+            async with made.running():
+                try:
+                    async with asyncio.timeout(timeout):
+                        await made.finished()
+                except TimeoutError:
+                    reached = False
+                if stay and reached:
+                    await _until_stopped()
+    finally:
+        # Ctrl-C ends a fleet that stays: its report is wanted all the same.
+        _print_report(made, as_json=as_json)
     if not reached:
         missing = len(made.stations) - len(made.report.done)
         _fail(f"{missing} of {len(made.stations)} stations did not finish in {timeout:g} s")
@@ -341,12 +344,17 @@ def _finish(work: Coroutine[Any, Any, None]) -> None:
     """Runs to the end; Ctrl-C and SIGTERM end it as quietly as success."""
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            # The runner turns SIGINT into a cancelled task; SIGTERM goes the same way.
-            loop = runner.get_loop()
-            loop.add_signal_handler(signal.SIGTERM, signal.raise_signal, signal.SIGINT)
-            runner.run(work)
-    except KeyboardInterrupt:
+            runner.run(_stoppable(work))
+    except (KeyboardInterrupt, asyncio.CancelledError):
         _err.print("stopped")
+
+
+async def _stoppable(work: Coroutine[Any, Any, None]) -> None:
+    """SIGTERM ends the work even where a script's shell made SIGINT ignored."""
+    task = asyncio.current_task()
+    if task is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    await work
 
 
 def _loop_factory() -> Any:

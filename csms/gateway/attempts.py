@@ -19,7 +19,7 @@ from csms.domain.audit import AuditAction, AuditRecord, Outcome
 from csms.domain.security_event import SecurityEvent
 from csms.ports.clock import Clock
 from csms.ports.records import ConnectionAttempt
-from csms.ports.store import Store, StoreError, StoreUnavailable
+from csms.ports.store import Store, StoreUnavailable
 
 log = structlog.get_logger()
 
@@ -80,8 +80,8 @@ class AttemptLog:
             except StoreUnavailable:
                 self._something.set()
                 raise
-            except StoreError as error:
-                # Rows that the database refuses would be refused for ever, and stop all others.
+            except Exception as error:  # noqa: BLE001 -- whatever it is, the log must go on
+                # Rows that cannot be written now never will be, and would stop all others.
                 log.error("attempts_lost", count=len(rows), why=type(error).__name__)  # noqa: TRY400 -- the text may quote rows
             for _ in rows:
                 self._waiting.popleft()

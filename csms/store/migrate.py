@@ -20,7 +20,8 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import URL, Connection, text
 
-from csms.store import engines
+from csms.store import postgresql, sqlite
+from csms.store.database import is_sqlite
 from csms.store.transaction import store_errors
 
 log = structlog.get_logger()
@@ -43,7 +44,7 @@ async def check(url: URL) -> None:
 
 def _run(url: URL, act: _Act) -> None:
     with _one_at_a_time, store_errors():
-        if engines.is_sqlite(url):
+        if is_sqlite(url):
             _on_sqlite(url, act)
         else:
             asyncio.run(_on_postgresql(url, act))
@@ -51,14 +52,14 @@ def _run(url: URL, act: _Act) -> None:
 
 def _on_sqlite(url: URL, act: _Act) -> None:
     _make_file(Path(str(url.database)))
-    engine = engines.sqlite_migrator(url)
+    engine = sqlite.migrator(url)
     with engine.begin() as connection:
         act(connection)
     engine.dispose()
 
 
 async def _on_postgresql(url: URL, act: _Act) -> None:
-    engine = engines.postgresql_migrator(url)
+    engine = postgresql.migrator(url)
     try:
         async with engine.begin() as connection:
             await connection.run_sync(act)

@@ -20,7 +20,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolExhausted
 
 from csms.ports.store import AlreadyExists, StoreError, StoreUnavailable, Superseded
-from csms.store.engines import DatabaseConnection, Parameters
+from csms.store.database import DatabaseConnection, Parameters
 
 # Serialises what must ascend in commit order: audit indexes and outbox sequences.
 ORDER_LOCK: Final = 0x4353_4D53

@@ -10,18 +10,20 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from csms.ports.store import StoreUnavailable
-from csms.store import engines
 from csms.store.audit import AuditRepository
 from csms.store.certificates import CertificateRepository, CertificateRequestRepository
 from csms.store.connection_attempts import ConnectionAttemptRepository
+from csms.store.database import Database, DatabaseConnection, database_url, is_sqlite
 from csms.store.idempotency_keys import IdempotencyKeyRepository
 from csms.store.jobs import JobRepository
 from csms.store.migrate import migrate
 from csms.store.oauth_clients import OAuthClientRepository
 from csms.store.operations import OperationRepository
 from csms.store.outbox import OutboxRepository
+from csms.store.postgresql import PostgreSQLDatabase
 from csms.store.security_events import SecurityEventRepository
 from csms.store.sessions import SessionRepository
+from csms.store.sqlite import SQLiteDatabase
 from csms.store.stations import StationRepository
 from csms.store.transaction import Transaction, store_errors
 
@@ -29,7 +31,7 @@ from csms.store.transaction import Transaction, store_errors
 class SqlUnitOfWork:
     """One transaction and the repositories that live in it."""
 
-    def __init__(self, connection: engines.DatabaseConnection, *, writable: bool) -> None:
+    def __init__(self, connection: DatabaseConnection, *, writable: bool) -> None:
         self._connection = connection
         transaction = Transaction(connection, writable=writable)
         self.stations = StationRepository(transaction)
@@ -57,8 +59,13 @@ class SqlStore:
     """Implements `csms.ports.store.Store`. Belongs to one event loop; close it there."""
 
     def __init__(self, url: str, *, pool_size: int = 10) -> None:
-        self._url = engines.database_url(url)
-        self._database = engines.open_database(self._url, pool_size=pool_size)
+        """`pool_size`: PostgreSQL connections that write, and as many that read."""
+        self._url = database_url(url)
+        self._database: Database = (
+            SQLiteDatabase(self._url)
+            if is_sqlite(self._url)
+            else PostgreSQLDatabase(self._url, pool_size=pool_size)
+        )
         self._closed = False
 
     async def migrate(self) -> None:

@@ -153,7 +153,7 @@ def _findings(certificate_der: bytes) -> list[tuple[ValidationFindingSeverity, F
 
 
 def _is_localhost(code: str, node: Any) -> bool:
-    """pkilint wants a dot in every dNSName; the default host name has none. `localhost` is a name
+    """Pkilint wants a dot in every dNSName; the default host name has none. `localhost` is a name
     by RFC 1034 §3.5 all the same, reserved by RFC 6761 §6.3, and no other single label passes.
     """
     return bool(code == _DOMAIN_NAME_SYNTAX and str(node.pdu) == "localhost")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from csms.domain.station import parse_identity
-from csms.store.engines import database_url
+from csms.store.database import database_url
 from csms.store.migrate import check
 from csms.store.unit_of_work import SqlStore
 from tests.fixtures import records
@@ -21,7 +21,7 @@ KILLED = """
 import os, signal, sys
 from csms.store import migrate
 from csms.domain.station import parse_identity
-from csms.store.engines import database_url
+from csms.store.database import database_url
 
 def upgrade_and_die(connection):
     migrate._upgrade(connection)

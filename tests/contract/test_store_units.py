@@ -14,8 +14,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from csms.ports.store import AlreadyExists, Store, StoreUnavailable, UnitOfWork
-from csms.store import engines
-from csms.store.engines import DatabaseURLInvalid
+from csms.store import postgresql
+from csms.store.database import DatabaseURLInvalid
 from csms.store.unit_of_work import SqlStore
 from tests.fixtures import records
 from tests.fixtures.postgres import PostgresServer, create_server
@@ -163,7 +163,7 @@ def test_a_missing_sqlite_file_is_unavailable_and_not_made(tmp_path: Path) -> No
 def test_a_sqlite_writer_locked_out_by_another_process_says_so(
     sqlite_store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("csms.store.engines._BUSY_SECONDS", 0.1)
+    monkeypatch.setattr("csms.store.sqlite._BUSY_SECONDS", 0.1)
 
     async def act(store: SqlStore) -> None:
         other = SqlStore(sqlite_store_url)
@@ -228,7 +228,7 @@ def test_a_postgresql_that_goes_away_is_unavailable_and_comes_back(
 def test_a_lock_held_too_long_is_unavailable(
     postgres_store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(engines._SERVER_SETTINGS, "lock_timeout", "200")
+    monkeypatch.setitem(postgresql._SERVER_SETTINGS, "lock_timeout", "200")
 
     async def act(store: SqlStore) -> None:
         async with store.writing() as holder:
@@ -253,6 +253,24 @@ def test_errors_quote_neither_the_row_nor_the_url(store_url: str) -> None:
             error = error.__cause__
 
     run_with_store(store_url, act)
+
+
+def test_a_writing_unit_inside_a_writing_unit_comes_to_an_end(
+    sqlite_store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On SQLite it waits for itself; it is told so instead of hanging for ever."""
+    monkeypatch.setattr("csms.store.sqlite._QUEUE_SECONDS", 0.1)
+
+    async def act(store: SqlStore) -> None:
+        async with store.writing() as unit:
+            with pytest.raises(StoreUnavailable):
+                async with store.writing():
+                    pytest.fail("two writers")
+            await unit.oauth_clients.add(records.oauth_client("outer"))
+            await unit.commit()
+        assert await names(store) == ["outer"]
+
+    run_with_store(sqlite_store_url, act)
 
 
 def test_the_sqlite_file_is_ours_alone(tmp_path: Path) -> None:

@@ -207,6 +207,31 @@ def test_the_outbox_is_read_from_a_cursor_in_order(store_url: str) -> None:
     run_with_store(store_url, act)
 
 
+def test_a_later_writer_of_the_outbox_waits_for_the_earlier_ones_end(
+    postgres_store_url: str,
+) -> None:
+    """Else its higher sequence would be seen first, and the lower one never."""
+
+    async def act(store: SqlStore) -> None:
+        async def second() -> None:
+            async with store.writing() as unit:
+                await unit.outbox.add("topic", {"n": 2})
+                await unit.commit()
+
+        async with asyncio.TaskGroup() as group, store.writing() as unit:
+            await unit.outbox.add("topic", {"n": 1})
+            await unit.outbox.write_waiting()
+            later = group.create_task(second())
+            await asyncio.sleep(0.2)
+            assert not later.done()
+            await unit.commit()
+        async with store.reading() as unit:
+            events = await unit.outbox.after(0, limit=9)
+            assert [event.payload["n"] for event in events] == [1, 2]
+
+    run_with_store(postgres_store_url, act)
+
+
 def test_no_outbox_row_becomes_visible_behind_a_reader(store_url: str) -> None:
     """A reader that keeps only the last sequence hears of every row, however writers overlap."""
 

@@ -21,6 +21,7 @@ from tests.fixtures.gateway_house import (
     House,
     World,
     basic,
+    eventually,
     gone,
     house,
     run,
@@ -192,7 +193,7 @@ def test_every_refusal_of_profile_2_is_recorded_and_all_401_are_the_same_bytes(
             assert len(unauthorized) == 1
             assert await home.reasons() == expected
             assert home.gateway.health().sessions == 0
-            assert home.gateway.health().strangers == 0
+            await eventually(lambda: home.gateway.health().strangers == 0)
 
     run(loop, main)
 

@@ -37,7 +37,8 @@ class House:
 
     async def _issue(self, directory: Path) -> None:
         keys = {
-            kind: ec.generate_private_key(ec.SECP256R1()) for kind in ("station", "server", "caller")
+            kind: ec.generate_private_key(ec.SECP256R1())
+            for kind in ("station", "server", "caller")
         }
         station, now = uuid4(), utc_now()
         async with (

@@ -164,6 +164,23 @@ def test_signal_stops_a_running_station_cleanly(tmp_path: Path, kind: signal.Sig
     talk(tmp_path, scene)
 
 
+def test_sigterm_stops_a_station_whose_shell_ignores_sigint(tmp_path: Path) -> None:
+    """A shell without job control starts its background jobs so."""
+
+    async def scene(csms: CSMS, words: list[str]) -> None:
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            process = await started(*words)
+        finally:
+            signal.signal(signal.SIGINT, before)
+        await until(lambda: csms.received["SecurityEventNotification"] != [])
+        process.send_signal(signal.SIGTERM)
+        _, err = await process.communicate()
+        assert (process.returncode, err.decode()) == (0, "stopped\n")
+
+    talk(tmp_path, scene)
+
+
 def test_fleet_boots_from_a_credentials_file_and_reports_as_json(tmp_path: Path) -> None:
     async def scene(csms: CSMS, words: list[str]) -> None:
         csms.answers["BootNotification"] = lambda _: boot("Accepted")

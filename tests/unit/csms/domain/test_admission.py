@@ -15,8 +15,8 @@ from csms.domain.admission import (
     HandshakeFacts,
     MalformedCredentials,
     PresentedCertificate,
-    Refused,
     RefusalReason,
+    Refused,
     decide,
     identify,
 )
@@ -100,9 +100,7 @@ def test_the_right_password_opens_profiles_1_and_2(profile: SecurityProfile) -> 
 
 def test_the_stations_own_certificate_opens_profile_3() -> None:
     outcome = decided(BY_CERTIFICATE)
-    assert outcome == Admitted(
-        STATION, SecurityProfile.TLS_CERTIFICATE, "ocpp2.0.1", RECORD, None
-    )
+    assert outcome == Admitted(STATION, SecurityProfile.TLS_CERTIFICATE, "ocpp2.0.1", RECORD, None)
 
 
 @pytest.mark.parametrize("status", sorted(ADMISSIBLE))
@@ -170,7 +168,15 @@ CERTIFICATE_REFUSALS: list[tuple[RefusalReason, Change, Change, Change]] = [
     (R.CERTIFICATE_IS_CA, {"is_ca": True}, {}, {}),
     *[
         (R.CERTIFICATE_COMMON_NAME, {"common_names": names}, {}, {})
-        for names in ((), ("SN10",), ("sn1",), ("SN1 ",), ("SN1\0",), ("SN1", "SN2"), ("SN1", "SN1"))
+        for names in (
+            (),
+            ("SN10",),
+            ("sn1",),
+            ("SN1 ",),
+            ("SN1\0",),
+            ("SN1", "SN2"),
+            ("SN1", "SN1"),
+        )
     ],
     *[
         (R.CERTIFICATE_ORGANIZATION, {"organizations": names}, {}, {})

@@ -23,7 +23,20 @@ def test_an_identity_is_kept_in_one_canonical_form(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "c" * 49, "a:b", "a/b", "a%20", "a b", ".", "..", "caf\u00e9", "cs1\n", "c\x00s", "\u0131d"],
+    [
+        "",
+        "c" * 49,
+        "a:b",
+        "a/b",
+        "a%20",
+        "a b",
+        ".",
+        "..",
+        "caf\u00e9",
+        "cs1\n",
+        "c\x00s",
+        "\u0131d",
+    ],
 )
 def test_what_is_no_identifier_string_is_no_identity(text: str) -> None:
     with pytest.raises(IdentityInvalid):
@@ -37,7 +50,19 @@ def test_a_serial_number_is_kept_as_it_is(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "s" * 26, "a.b", "10.0.0.1", "::1", "a b", "SN1 ", "SN1\n", "localhost", "LocalHost", "\u00df"],
+    [
+        "",
+        "s" * 26,
+        "a.b",
+        "10.0.0.1",
+        "::1",
+        "a b",
+        "SN1 ",
+        "SN1\n",
+        "localhost",
+        "LocalHost",
+        "\u00df",
+    ],
 )
 def test_what_could_be_a_host_name_or_address_is_no_serial_number(text: str) -> None:
     """A00.FR.511."""

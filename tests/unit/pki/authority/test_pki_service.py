@@ -52,9 +52,7 @@ STATION = UUID("00000000-0000-0000-0000-000000000001")
 OTHER = UUID("00000000-0000-0000-0000-000000000002")
 
 
-def run(
-    directory: Path, talk: Callable[[Authority], Awaitable[Any]], **parts: Any
-) -> Any:
+def run(directory: Path, talk: Callable[[Authority], Awaitable[Any]], **parts: Any) -> Any:
     """A registered station CS001 (and CS002), and the talk with the authority."""
 
     async def main() -> Any:
@@ -104,9 +102,6 @@ def test_a_station_gets_its_certificate(tmp_path: Path) -> None:
     assert [r["outcome"] for r in rows(tmp_path, "intents")] == ["issued"]
     actions = [r["action"] for r in rows(tmp_path, "audit")]
     assert actions[-2:] == ["open_intent", "issue_certificate"]
-
-
-
 
 
 def test_asking_twice_with_the_same_request_signs_once(tmp_path: Path) -> None:
@@ -458,9 +453,6 @@ def test_a_signature_by_another_key_is_not_delivered(tmp_path: Path) -> None:
     run(tmp_path, talk, ca=ca, signers=signers)
     assert [r["outcome"] for r in rows(tmp_path, "intents")] == ["abandoned"]
     assert rows(tmp_path, "certificates") == []
-
-
-
 
 
 class Crash(BaseException):

@@ -1,6 +1,6 @@
 """Chains of stations; every bad one is bad for one reason.
 
-    stations (the only trust anchor) → leaf
+stations (the only trust anchor) → leaf
 """
 
 from __future__ import annotations
@@ -56,7 +56,17 @@ def issuer(*, ca=True, path=0, usage=CERTIFIES, purpose=CLIENT) -> x509.Certific
     return certificate("stations", "root", CA_KEY, CA_KEY, extensions, days=(-1, 900))
 
 
-def leaf(*, ca=False, usage=SIGNS, purpose=None, key=LEAF_KEY, signer=CA_KEY, parent="stations", days=(0, 90), extra=None):
+def leaf(
+    *,
+    ca=False,
+    usage=SIGNS,
+    purpose=None,
+    key=LEAF_KEY,
+    signer=CA_KEY,
+    parent="stations",
+    days=(0, 90),
+    extra=None,
+):
     extensions = [(x509.BasicConstraints(ca, None), True)]
     if usage is not None:
         extensions.append((usage, True))

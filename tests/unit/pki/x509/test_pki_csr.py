@@ -119,7 +119,10 @@ def _bits(key) -> bytes:
 def test_sha_1_proves_nothing() -> None:
     """A00.FR.506; the library signs no SHA-1 any more, so the algorithm identifier is swapped."""
     der = base64.b64decode("".join(csr_pem().splitlines()[1:-1]))
-    ecdsa_sha256, ecdsa_sha1 = bytes.fromhex("06082a8648ce3d040302"), bytes.fromhex("06072a8648ce3d0401")
+    ecdsa_sha256, ecdsa_sha1 = (
+        bytes.fromhex("06082a8648ce3d040302"),
+        bytes.fromhex("06072a8648ce3d0401"),
+    )
     shorter = der.replace(b"\x30\x0a" + ecdsa_sha256, b"\x30\x09" + ecdsa_sha1)
     assert shorter != der
     outer = len(der) - 1 - 3 if der[1] == 0x81 else len(der) - 1 - 4

@@ -40,7 +40,9 @@ def test_a_host_name_is_lowered() -> None:
     assert names.parse_host_name("CSMS.Example.com") == "csms.example.com"
 
 
-@pytest.mark.parametrize("text", ["", "*.example.com", "10.0.0.1", "a..b", "-a", "x" * 64 + ".a", "a_b"])
+@pytest.mark.parametrize(
+    "text", ["", "*.example.com", "10.0.0.1", "a..b", "-a", "x" * 64 + ".a", "a_b"]
+)
 def test_wildcards_and_addresses_are_no_host_names(text: str) -> None:
     """A00.FR.510."""
     with pytest.raises(names.NameInvalid):

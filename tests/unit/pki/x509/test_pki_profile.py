@@ -63,4 +63,6 @@ def test_a_weaker_or_unknown_value_is_refused(old: str, new: str, says: str) -> 
 def test_the_strongest_allowed_values_are_accepted() -> None:
     load_profiles(changed("validity_hours = 2160", "validity_hours = 9552"))
     load_profiles(changed("extended_key_usage = []", 'extended_key_usage = ["clientAuth"]'))
-    load_profiles(changed("rsa_bits_max = 4096", "rsa_bits_max = 4096\nrsa_2048_until = 2027-12-31"))
+    load_profiles(
+        changed("rsa_bits_max = 4096", "rsa_bits_max = 4096\nrsa_2048_until = 2027-12-31")
+    )

@@ -1,0 +1,190 @@
+"""The API over real HTTPS in a running loop, and the metrics port beside it."""
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable
+
+import httpx2
+import pytest
+import trustme
+from prometheus_client import CollectorRegistry, Counter
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from csms.api import server as server_module
+from csms.api.health import create_health_app
+from csms.api.server import ApiServer, listen
+
+
+async def hello(request: Request) -> JSONResponse:
+    return JSONResponse({"path": request.url.path, "body": len(await request.body())})
+
+
+APP = Starlette(routes=[Route("/hello", hello, methods=["GET", "POST"])])
+
+
+def server_context(ca: trustme.CA) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ca.issue_cert("localhost", "127.0.0.1").configure_cert(context)
+    return context
+
+
+def client_context(ca: trustme.CA) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    ca.configure_trust(context)
+    return context
+
+
+def serve(
+    scene: Callable[[ApiServer], Awaitable[None]], context: ssl.SSLContext | None = None
+) -> None:
+    async def main() -> None:
+        server = ApiServer(APP, ssl_context=context)
+        port = await server.start()
+        assert port == server.port
+        try:
+            await scene(server)
+        finally:
+            await server.stop()
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", port)
+
+    asyncio.run(main())
+
+
+def test_https_with_the_callers_context_and_nothing_about_the_server():
+    ca = trustme.CA()
+
+    async def scene(server: ApiServer) -> None:
+        url = f"https://localhost:{server.port}/hello"
+        async with httpx2.AsyncClient(verify=client_context(ca), trust_env=False) as http:
+            answer = await http.get(url, headers={"X-Forwarded-For": "203.0.113.9"})
+            assert answer.json() == {"path": "/hello", "body": 0}
+            assert "server" not in answer.headers
+        async with httpx2.AsyncClient(verify=client_context(trustme.CA()), trust_env=False) as http:
+            with pytest.raises(httpx2.ConnectError):
+                await http.get(url)
+
+    serve(scene, server_context(ca))
+
+
+def test_a_new_certificate_is_served_without_a_restart():
+    """B14: load_cert_chain on the live context."""
+    old, new = trustme.CA(), trustme.CA()
+    context = server_context(old)
+
+    async def scene(server: ApiServer) -> None:
+        url = f"https://localhost:{server.port}/hello"
+        async with httpx2.AsyncClient(verify=client_context(old), trust_env=False) as http:
+            assert (await http.get(url)).status_code == 200
+            new.issue_cert("localhost").configure_cert(context)
+            # The connection that is open stays so; the next one sees the new certificate.
+            assert (await http.get(url)).status_code == 200
+        async with httpx2.AsyncClient(verify=client_context(new), trust_env=False) as http:
+            assert (await http.get(url)).status_code == 200
+
+    serve(scene, context)
+
+
+def test_plain_http_is_not_answered_on_the_tls_port():
+    async def scene(server: ApiServer) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(b"GET /hello HTTP/1.1\r\nHost: x\r\n\r\n")
+        with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+            await reader.readexactly(200)
+        writer.close()
+
+    serve(scene, server_context(trustme.CA()))
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"GET /hello HT",
+        b"POST /hello HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc",
+        b"GET /hello HTTP/1.1\r\nHost: x\r\n\r\nGET /hel",
+    ],
+)
+def test_who_does_not_finish_a_request_is_let_go(monkeypatch: pytest.MonkeyPatch, sent: bytes):
+    """D10: silence, half a head, half a body, half a second request."""
+    monkeypatch.setattr(server_module, "_REQUEST_SECONDS", 0.2)
+
+    async def scene(server: ApiServer) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(sent)
+        async with asyncio.timeout(3):
+            with pytest.raises(ConnectionError):
+                while await reader.read(1000):
+                    pass
+                raise ConnectionResetError  # closed in order: let go as well
+        writer.close()
+
+    serve(scene)
+
+
+def test_a_head_is_bounded():
+    async def scene(server: ApiServer) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(b"GET /hello HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 40_000)
+        async with asyncio.timeout(3):
+            assert (await reader.read(100)).startswith(b"HTTP/1.1 400")
+        writer.close()
+
+    serve(scene)
+
+
+def test_a_socket_bound_before_tells_its_port_before_there_is_an_app():
+    async def main() -> None:
+        sock = listen("127.0.0.1", 0)
+        port = sock.getsockname()[1]
+        server = ApiServer(APP, sock=sock)
+        assert await server.start() == port
+        async with httpx2.AsyncClient(trust_env=False) as http:
+            assert (await http.get(f"http://127.0.0.1:{port}/hello")).status_code == 200
+        await server.stop()
+        await ApiServer(APP).stop()  # never started: nothing stays behind
+
+    asyncio.run(main())
+
+
+def test_the_metrics_port_says_what_is_ready_and_what_is_not():
+    registry = CollectorRegistry()
+    Counter("csms_things", "things", registry=registry).inc()
+    state: dict[str, str | None] = {"database": None}
+
+    async def database() -> str | None:
+        return state["database"]
+
+    async def vault() -> str | None:
+        if state.get("vault"):
+            raise RuntimeError("the token is s.123")
+        return None
+
+    async def main() -> None:
+        checks = {"database": database, "vault": vault}
+        server = ApiServer(create_health_app(checks, registry))
+        port = await server.start()
+        base = f"http://127.0.0.1:{port}"
+        async with httpx2.AsyncClient(trust_env=False) as http:
+            assert (await http.get(f"{base}/healthz")).json() == {"status": "alive"}
+            ready = await http.get(f"{base}/readyz")
+            assert ready.status_code == 200
+            assert ready.json() == {
+                "status": "ready",
+                "checks": {"database": "ok", "vault": "ok"},
+            }
+            state.update(database="away", vault="sealed")
+            ready = await http.get(f"{base}/readyz")
+            assert ready.status_code == 503
+            assert ready.json() == {
+                "status": "not_ready",
+                "checks": {"database": "away", "vault": "check failed"},
+            }
+            assert "csms_things_total 1.0" in (await http.get(f"{base}/metrics")).text
+            assert (await http.get(f"{base}/api/v1/stations")).status_code == 404
+        await server.stop()
+
+    asyncio.run(main())
