@@ -46,6 +46,7 @@ check: $(VENV)/.dev
 	$(BIN)/mypy csms pki station tools
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python tools/generate_messages.py --check
+	$(BIN)/python tools/generate_settings_page.py --check
 
 cov: $(VENV)/.dev
 	$(BIN)/python -m coverage erase

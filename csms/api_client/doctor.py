@@ -10,6 +10,7 @@ from csms.domain.admission import RefusalReason as R
 ADVICE: Final[Mapping[R, str]] = {
     R.TLS_HANDSHAKE: "look at the detail: trust anchor, TLS version, cipher suite or certificate",
     R.HTTP: "the station does not send an acceptable HTTP upgrade request",
+    R.NETWORK: "profile 1 is for the networks in gateway.profile1_networks only",
     R.BUSY: "the CSMS was busy; the station comes back by itself",
     R.TARGET: "the station's URL must end in /ocpp/IDENTITY",
     R.SUBPROTOCOL: "the station must offer the subprotocol ocpp2.0.1",

@@ -24,13 +24,14 @@ def read_stations(path: Path) -> list[dict[str, Any]]:
     except (OSError, ValueError):
         raise ApiFailed(f"{path}: cannot be read as UTF-8 text") from None
     rows = csv.DictReader(text.splitlines(), strict=True)
-    columns = set(rows.fieldnames or ())
-    if not columns >= _NEEDED or not columns <= _KNOWN:
-        raise ApiFailed(f"{path}: the header must name {', '.join(sorted(_NEEDED))}")
     try:
+        columns = set(rows.fieldnames or ())
+        if not _NEEDED <= columns <= _KNOWN:
+            raise ApiFailed(f"{path}: the header must name {', '.join(sorted(_NEEDED))}")
         return [_station(row, f"{path}, line {rows.line_num}") for row in rows]
     except csv.Error as error:
-        raise ApiFailed(f"{path}, line {rows.line_num}: {error}") from None
+        # The reader counts the lines it has finished.
+        raise ApiFailed(f"{path}, line {rows.line_num + 1}: {error}") from None
 
 
 def _station(row: Mapping[str | None, Any], where: str) -> dict[str, Any]:

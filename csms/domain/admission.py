@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from http import HTTPStatus
-from typing import Final
+from typing import Final, assert_never
 
 from csms.domain.certificate import ADMISSIBLE, CertificateRecord, CertificateStatus
 from csms.domain.password import PasswordRecord, Peppers, matching_record
@@ -196,6 +196,8 @@ def _by_password(
             # identifierString is case-insensitive (T8): the canonical forms are compared.
             same_user = hmac.compare_digest(user_name.lower().encode(), identity.encode())
             slot = matching_record(password, station.passwords if station else (), peppers)
+        case unreachable:
+            assert_never(unreachable)
     if not same_user:
         raise _Refusal(RefusalReason.USER_NAME)
     if station is None:

@@ -44,6 +44,7 @@ class AttemptLog:
         self._waiting: deque[_Refusal] = deque()
         self._uncounted: Counter[RefusalReason] = Counter()
         self._something = asyncio.Event()
+        self._writing = asyncio.Lock()
 
     def refused(self, attempt: ConnectionAttempt, event: SecurityEvent | None = None) -> None:
         """Record it, soon, and the security event it is. Never blocks, never raises."""
@@ -72,6 +73,10 @@ class AttemptLog:
 
     async def flush(self) -> None:
         """Write what waits now. Raises StoreUnavailable; nothing is lost then."""
+        async with self._writing:
+            await self._flush()
+
+    async def _flush(self) -> None:
         self._something.clear()
         while self._waiting or self._uncounted:
             rows, counts = list(self._waiting)[:_BATCH], Counter(self._uncounted)

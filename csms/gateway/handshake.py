@@ -146,7 +146,9 @@ class Door:
         # 2
         facts = self._facts(socket, request, visitor)
         if facts is None:
-            self._attempts.refused(visitor.attempt(self._around.clock.now(), RefusalReason.HTTP))
+            now = self._around.clock.now()
+            attempt = visitor.attempt(now, _HTTP.reason, http_status=_HTTP.status)
+            self._attempts.refused(attempt)
             return _HTTP
         # 3: the outbox first, so that nothing decided after this read can be missed
         decided_at, outbox_seen = self._around.clock.monotonic(), 0

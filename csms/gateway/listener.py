@@ -247,7 +247,7 @@ def tls_reason(error: Exception) -> str:
     match error:
         case ssl.SSLCertVerificationError():
             return f"{error.reason}: {error.verify_message}"
-        case ssl.SSLError() if error.reason:
+        case ssl.SSLError() if getattr(error, "reason", None):  # absent where Python made it
             return error.reason
         case ConnectionAbortedError() | TimeoutError():
             return "handshake timeout"

@@ -77,6 +77,7 @@ class StationSocket(ServerConnection):
         self._heard_at = self._pinged_at = self.loop.time()
         self._assembly_timer: asyncio.TimerHandle | None = None
         self._ping_timer: asyncio.TimerHandle | None = None
+        self._send_timer: asyncio.TimerHandle | None = None
         self._abort_timer: asyncio.TimerHandle | None = None
 
     @property
@@ -101,13 +102,9 @@ class StationSocket(ServerConnection):
             self.send_data()
 
     async def drained(self) -> None:
-        """Wait until the peer reads again, but not for long (D12)."""
+        """Wait until the peer reads again; the connection ends first if it does not (D12)."""
         if self.paused:
-            try:
-                async with asyncio.timeout(SEND_SECONDS):
-                    await self.drain()
-            except TimeoutError:
-                self.transport.abort()
+            await self.drain()
 
     def cut(self, code: int, reason: str) -> None:
         """Close at once: the close frame goes out, and the socket goes whatever the peer does."""
@@ -139,10 +136,26 @@ class StationSocket(ServerConnection):
         super().process_event(event)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        for timer in (self._assembly_timer, self._ping_timer, self._abort_timer):
+        timers = (self._assembly_timer, self._ping_timer, self._send_timer, self._abort_timer)
+        for timer in timers:
             if timer is not None:
                 timer.cancel()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Who does not read is not read: pings would fill our memory with pongs (D12, D14)."""
+        super().pause_writing()
+        if not self.recv_messages.paused:
+            self.transport.pause_reading()
+        self._send_timer = self.loop.call_later(SEND_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._send_timer is not None:
+            self._send_timer.cancel()
+            self._send_timer = None
+        if not self.recv_messages.paused:
+            self.transport.resume_reading()
 
     # Timers
 

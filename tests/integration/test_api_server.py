@@ -1,6 +1,7 @@
 """The API over real HTTPS in a running loop, and the metrics port beside it."""
 
 import asyncio
+import contextlib
 import ssl
 from collections.abc import Awaitable, Callable
 
@@ -111,15 +112,15 @@ def test_plain_http_is_not_answered_on_the_tls_port():
 def test_who_does_not_finish_a_request_is_let_go(monkeypatch: pytest.MonkeyPatch, sent: bytes):
     """D10: silence, half a head, half a body, half a second request."""
     monkeypatch.setattr(server_module, "_REQUEST_SECONDS", 0.2)
+    monkeypatch.setattr(server_module, "_KEEP_ALIVE_SECONDS", 0.2)
 
     async def scene(server: ApiServer) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(sent)
         async with asyncio.timeout(3):
-            with pytest.raises(ConnectionError):
+            with contextlib.suppress(ConnectionError):  # in order or not: it is let go
                 while await reader.read(1000):
                     pass
-                raise ConnectionResetError  # closed in order: let go as well
         writer.close()
 
     serve(scene)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from csms.domain.station import RegistrationStatus
+from csms.domain.station import RegistrationStatus, Station
 from csms.gateway import websocket
 from tests.fixtures.gateway_house import (
     LOOPS,

@@ -18,10 +18,11 @@ import pytest
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
+from csms.adapters.station_link import BusStationLink
 from csms.blocks.dispatch import CALL_HANDLERS
 from csms.domain.certificate import CertificateStatus
 from csms.domain.station import RegistrationStatus, SecurityProfile, Station
-from csms.gateway import connection
+from csms.gateway import connection, sessions
 from csms.gateway.handshake import Door
 from csms.ocpp.actions import Action
 from csms.ports.bus import SESSIONS_CLOSE, station_subject
@@ -30,8 +31,10 @@ from csms.ports.station_link import (
     NoAnswer,
     NotAllowedNow,
     NotConnected,
+    QueueFull,
     StationRefused,
 )
+from csms.ports.store import StoreUnavailable
 from tests.fixtures.gateway_house import (
     BOOT,
     LOOPS,
@@ -347,6 +350,29 @@ async def in_outbox(home: House, order: dict[str, Any]) -> None:
         await work.commit()
 
 
+def test_a_lost_hint_costs_one_poll(
+    loop: str, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P10: nothing was published; the cursor finds the order, also after an outage."""
+    monkeypatch.setattr(sessions, "POLL_SECONDS", 0.05)
+
+    async def main() -> None:
+        async with house(world, tmp_path) as home:
+            station = await home.add("CS001", "SN001")
+            async with home.connect(2, "cs001") as client:
+                reading = home.store.reading
+
+                def away() -> Any:
+                    monkeypatch.setattr(home.store, "reading", reading)
+                    raise StoreUnavailable("once")
+
+                monkeypatch.setattr(home.store, "reading", away)
+                await in_outbox(home, close_order(station))
+                assert await closed_with(client) == 1008
+
+    run(loop, main)
+
+
 def test_orders_for_another_certificate_or_for_nobody_close_nothing(
     loop: str, world: World, tmp_path: Path
 ) -> None:
@@ -626,3 +652,59 @@ def test_a_revoked_certificate_does_not_come_back(loop: str, world: World, tmp_p
             assert b" 403 " in await home.answer(3, upgrade("/ocpp/cs001"), leaf=leaf)
 
     run(loop, main)
+
+
+def test_a_call_that_nobody_waits_for_any_more_is_not_sent(
+    loop: str, world: World, tmp_path: Path
+) -> None:
+    """Two CALLs, one answer slot: the second gives up in the queue and is never sent."""
+
+    async def main() -> None:
+        async with house(world, tmp_path) as home:
+            station = await home.add("CS001", "SN001")
+            async with home.connect(2, "cs001") as client:
+                impatient = BusStationLink(home.bus, 0.2)
+                async with asyncio.TaskGroup() as group:
+                    for _ in range(2):
+                        group.create_task(
+                            expecting(NoAnswer, impatient.call(station.id, Action.CLEAR_CACHE, {}))
+                        )
+                first = json.loads(await client.recv())
+                await client.send(json.dumps([3, first[1], {"status": "Accepted"}]))
+                with pytest.raises(TimeoutError):
+                    await asyncio.wait_for(client.recv(), 0.2)
+
+    run(loop, main)
+
+
+def test_a_request_that_is_none_is_answered_as_such(world: World, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with house(world, tmp_path) as home:
+            station = await home.add("CS001", "SN001")
+            async with home.connect(2, "cs001"):
+                for message in (
+                    {},
+                    {"action": "Invented", "payload": {}, "timeout_seconds": 1},
+                    {"action": "Reset", "payload": {}, "timeout_seconds": "x"},
+                    {"action": "Heartbeat", "payload": {}, "timeout_seconds": 1},
+                ):
+                    reply = await home.bus.request(station_subject(station.id), message, timeout=2)
+                    assert reply["error"]["kind"] == "invalid_payload"
+
+    run("asyncio", main)
+
+
+def test_too_many_waiting_calls_are_refused(world: World, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with house(world, tmp_path) as home:
+            station = await home.add("CS001", "SN001")
+            async with home.connect(2, "cs001"):
+                impatient = BusStationLink(home.bus, 0.5)
+                outcomes = await asyncio.gather(
+                    *(impatient.call(station.id, Action.CLEAR_CACHE, {}) for _ in range(40)),
+                    return_exceptions=True,
+                )
+                kinds = {type(outcome) for outcome in outcomes}
+                assert kinds == {NoAnswer, QueueFull}
+
+    run("asyncio", main)

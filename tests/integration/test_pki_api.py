@@ -241,7 +241,7 @@ def test_the_public_port_serves_the_anchors_and_nothing_else(tmp_path: Path) -> 
     run(tmp_path, talk)
 
 
-# --- the policy file ----------------------------------------------------------------------------------
+# --- the policy file ------------------------------------------------------------------------------
 
 
 def test_what_the_file_does_not_name_is_nobodys() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -20,8 +21,8 @@ from tests.fixtures.pki_memory import NOW, memory_ca, profiles
 
 CA_KEY = ec.generate_private_key(ec.SECP256R1())
 LEAF_KEY = ec.generate_private_key(ec.SECP256R1())
-SIGNS = x509.KeyUsage(True, *[False] * 8)
-CERTIFIES = x509.KeyUsage(*[False] * 5, True, True, False, False)
+SIGNS = x509.KeyUsage(True, False, False, False, False, False, False, False, False)
+CERTIFIES = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
 CLIENT = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])
 SERVER = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
 
@@ -30,7 +31,9 @@ def name(text: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
 
 
-def certificate(subject, issuer, key, signer, extensions, *, days=(0, 90)) -> x509.Certificate:
+def certificate(
+    subject: Any, issuer: Any, key: Any, signer: Any, extensions: Any, *, days: Any = (0, 90)
+) -> x509.Certificate:
     builder = (
         x509.CertificateBuilder()
         .subject_name(name(subject))
@@ -49,7 +52,9 @@ def certificate(subject, issuer, key, signer, extensions, *, days=(0, 90)) -> x5
     return builder.sign(signer, hashes.SHA256())
 
 
-def issuer(*, ca=True, path=0, usage=CERTIFIES, purpose=CLIENT) -> x509.Certificate:
+def issuer(
+    *, ca: Any = True, path: Any = 0, usage: Any = CERTIFIES, purpose: Any = CLIENT
+) -> x509.Certificate:
     extensions = [(x509.BasicConstraints(ca, path), True), (usage, True)]
     if purpose is not None:
         extensions.append((purpose, False))
@@ -58,15 +63,15 @@ def issuer(*, ca=True, path=0, usage=CERTIFIES, purpose=CLIENT) -> x509.Certific
 
 def leaf(
     *,
-    ca=False,
-    usage=SIGNS,
-    purpose=None,
-    key=LEAF_KEY,
-    signer=CA_KEY,
-    parent="stations",
-    days=(0, 90),
-    extra=None,
-):
+    ca: Any = False,
+    usage: Any = SIGNS,
+    purpose: Any = None,
+    key: Any = LEAF_KEY,
+    signer: Any = CA_KEY,
+    parent: Any = "stations",
+    days: Any = (0, 90),
+    extra: Any = None,
+) -> x509.Certificate:
     extensions = [(x509.BasicConstraints(ca, None), True)]
     if usage is not None:
         extensions.append((usage, True))
@@ -84,7 +89,7 @@ def check(station: x509.Certificate, *issuers: x509.Certificate) -> VerifiedChai
 
 
 @pytest.mark.parametrize("purpose", [None, CLIENT, x509.ExtendedKeyUsage([*CLIENT, *SERVER])])
-def test_a_station_leaf_under_its_issuing_ca_is_valid(purpose) -> None:
+def test_a_station_leaf_under_its_issuing_ca_is_valid(purpose: Any) -> None:
     """T3: EKU absent, clientAuth, or both (a combined certificate, A00.FR.428)."""
     trusted, station = issuer(), leaf(purpose=purpose)
     chain = check(station, trusted)
@@ -114,7 +119,7 @@ def test_a_station_leaf_under_its_issuing_ca_is_valid(purpose) -> None:
         ),
     ],
 )
-def test_a_leaf_that_is_bad_for_one_reason_is_refused(bad) -> None:
+def test_a_leaf_that_is_bad_for_one_reason_is_refused(bad: Any) -> None:
     with pytest.raises(ChainInvalid):
         check(bad(), issuer())
 
@@ -130,7 +135,7 @@ def test_a_leaf_that_is_bad_for_one_reason_is_refused(bad) -> None:
         pytest.param(lambda: issuer(purpose=SERVER), id="EKU serverAuth"),
     ],
 )
-def test_an_issuer_that_is_bad_for_one_reason_is_refused(bad) -> None:
+def test_an_issuer_that_is_bad_for_one_reason_is_refused(bad: Any) -> None:
     with pytest.raises(ChainInvalid):
         check(leaf(), bad())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -18,7 +19,7 @@ from tests.fixtures.pki_memory import NOW
 LIBRARY = {"SHA256": hashes.SHA256(), "SHA384": hashes.SHA384(), "SHA512": hashes.SHA512()}
 
 
-def self_signed(key, serial: int) -> x509.Certificate:
+def self_signed(key: Any, serial: int) -> x509.Certificate:
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "root")])
     return (
         x509.CertificateBuilder()
@@ -39,7 +40,7 @@ def self_signed(key, serial: int) -> x509.Certificate:
      rsa.generate_private_key(65537, 2048)],
     ids=["P-256", "P-384", "RSA"],
 )  # fmt: skip
-def test_the_hashes_are_those_of_an_ocsp_request(algorithm: HashAlgorithm, key) -> None:
+def test_the_hashes_are_those_of_an_ocsp_request(algorithm: HashAlgorithm, key: Any) -> None:
     certificate = self_signed(key, 0x0ABC)
     data = certificate_hash_data(certificate, issuer=certificate, algorithm=algorithm)
     request = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -22,10 +23,10 @@ ISSUER = memory_ca().hierarchy.issuers[IssuerName.STATIONS]
 def builder(
     common_name: str = "CS001",
     *,
-    serial: int | None = None,
+    serial: Any = None,
     minutes: int = 0,
     base_url: str = LOCATIONS.base_url,
-    key: object = None,
+    key: Any = None,
     organization: str = ORGANIZATION,
 ) -> x509.CertificateBuilder:
     return template.leaf(
@@ -35,13 +36,13 @@ def builder(
         organization=organization,
         common_name=common_name,
         public_key=(key or ec.generate_private_key(ec.SECP256R1())).public_key(),
-        serial=serial or template.serial_from(secrets.token_bytes(20)) | 1,
+        serial=template.Serial(serial or template.serial_from(secrets.token_bytes(20)) | 1),
         now=NOW + timedelta(minutes=minutes),
         locations=template.PublicLocations(base_url=base_url),
     )
 
 
-def rehearsal(*arguments: object, **named: object) -> x509.Certificate:
+def rehearsal(*arguments: Any, **named: Any) -> x509.Certificate:
     return builder(*arguments, **named).sign(ISSUER.throwaway_key, hashes.SHA256())
 
 

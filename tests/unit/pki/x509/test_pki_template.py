@@ -6,6 +6,7 @@ import secrets
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -22,8 +23,8 @@ CA = memory_ca()
 STATIONS = CA.hierarchy.issuers[IssuerName.STATIONS]
 
 
-def leaf(kind: CertificateKind = CertificateKind.STATION, **changes: object) -> x509.Certificate:
-    arguments = {
+def leaf(kind: CertificateKind = CertificateKind.STATION, **changes: Any) -> x509.Certificate:
+    arguments: dict[str, Any] = {
         "profile": profiles().by_kind[kind],
         "issuer": STATIONS.certificate,
         "issuer_name": "stations",

@@ -1,0 +1,34 @@
+"""Failures per source."""
+
+import pytest
+
+from csms.oauth.budget import FailureBudget, source_group
+
+
+def test_a_budget_is_spent_by_failures_of_that_source_alone():
+    budget = FailureBudget(failures_per_minute=2)
+    budget.spend("192.0.2.1")
+    assert not budget.is_spent("192.0.2.1")
+    budget.spend("192.0.2.1")
+    assert budget.is_spent("192.0.2.1")
+    assert not budget.is_spent("192.0.2.2")
+
+
+def test_asking_costs_nothing():
+    budget = FailureBudget(failures_per_minute=1)
+    assert not any(budget.is_spent("192.0.2.1") for _ in range(10))
+
+
+@pytest.mark.parametrize(
+    ("source", "group"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::1", "2001:db8:1:2::/64"),
+        ("2001:db8:1:3::1", "2001:db8:1:3::/64"),
+        ("testclient", "testclient"),
+    ],
+)
+def test_a_subscriber_counts_as_one_source(source: str, group: str):
+    assert source_group(source) == group
