@@ -1,12 +1,14 @@
 """Certificates, their requests, renewal and revocation; events, audit entries, clients, the CA."""
 
+import hashlib
+import json
 from datetime import timedelta
 from uuid import UUID, uuid4
 
 import pytest
 
 from csms.domain.access import Role, Scope
-from csms.domain.audit import AuditAction, record_hash
+from csms.domain.audit import AuditAction
 from csms.domain.certificate import (
     CertificateRecord,
     CertificateRequest,
@@ -239,8 +241,12 @@ def test_audit_entries_come_in_their_order_and_can_be_hashed_again(sqlite_store_
         found = page["items"] + rest["items"]
         assert [item["subject"] for item in found] == [f"station:cs-{n}" for n in range(3)]
         assert rest["next"] is None
-        entries = await api.audited(AuditAction.STATION_REGISTER)
-        assert [item["hash"] for item in found] == [record_hash(e.record) for e in entries]
+        for item in found:
+            # As an auditor would, from the answer alone.
+            document = {key: item[key] for key in item if key not in {"index", "hash"}}
+            document["at"] = document["at"].replace("Z", "+00:00")
+            text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+            assert hashlib.sha256(text.encode()).hexdigest() == item["hash"]
         by_subject = await api.call("GET", "/audit/entries?subject=station:cs-1", token=token)
         assert len(by_subject.json()["items"]) == 1
         for wrong in ("cursor=-1", "cursor=x", "action=nothing"):

@@ -231,6 +231,33 @@ def test_every_mutant_is_refused_for_its_own_reason(sqlite_store_url: str):
     room(sqlite_store_url, scene)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        ".",
+        "..",
+        "...",
+        "a.b.c",
+        "\u00e9.\u00e9.\u00e9",
+        "e30.e30.AA",
+        "W10.e30.AA",
+        "bnVsbA.e30.AA",
+        "_w.e30.AA",
+        f"{b64(b'[' * 1500)}.e30.AA",
+        f"{b64(b'{' * 1500)}.e30.AA",
+        "a b.c.d",
+        "\0.\0.\0",
+        "A" * 5000,
+    ],
+)
+def test_noise_is_a_malformed_token_or_header_and_never_an_error(sqlite_store_url: str, text: str):
+    async def scene(api: ApiRoom) -> None:
+        assert await api.tokens.principal(text) in {TokenFault.MALFORMED, TokenFault.HEADER}
+
+    room(sqlite_store_url, scene)
+
+
 def test_every_fault_has_a_mutant():
     assert {fault for _, fault in MUTANTS.values()} == set(TokenFault)
 
