@@ -46,25 +46,36 @@ class Unexpected(Exception):
     """The server said something else."""
 
 
-def masked(payload: bytes) -> bytes:
+def masked(payload: bytes, *, compressed: bool = False) -> bytes:
     """A text frame; the mask is zero, which is legal and cheap."""
+    head = 0xC1 if compressed else 0x81
     if len(payload) < 126:
-        return struct.pack("!BB4x", 0x81, 0x80 | len(payload)) + payload
-    return struct.pack("!BBH4x", 0x81, 0xFE, len(payload)) + payload
+        return struct.pack("!BB4x", head, 0x80 | len(payload)) + payload
+    return struct.pack("!BBH4x", head, 0xFE, len(payload)) + payload
+
+
+def deflated(payload: bytes) -> bytes:
+    """RFC 7692 §7.2.1, each message for itself, in a window that every server here allows."""
+    compressor = zlib.compressobj(wbits=-10, memLevel=4)
+    return (compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
 
 
 @dataclass(slots=True)
 class Connection:
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
-    # Set where compression was agreed; servers may answer compressed.
+    # Set where compression was agreed; then both sides compress, as stations' libraries do.
     inflater: Any = None
     ids: Iterator[int] = field(default_factory=itertools.count)
 
     async def call(self, text: str, expected: bytes) -> None:
         """Send a CALL, or a text to be echoed, and wait for what must be in the answer."""
         message_id = str(next(self.ids))
-        self.writer.write(masked((text % message_id).encode()))
+        payload = (text % message_id).encode()
+        if self.inflater is None:
+            self.writer.write(masked(payload))
+        else:
+            self.writer.write(masked(deflated(payload), compressed=True))
         answer = await self._message()
         if expected not in answer or f'"{message_id}"'.encode() not in answer[:80]:
             raise Unexpected(repr(answer[:200]))

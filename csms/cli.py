@@ -16,7 +16,6 @@ import structlog
 import typer
 from rich.console import Console
 
-from csms import wiring
 from csms.adapters.bootstrap import Bootstrap, Endpoints
 from csms.api_client.certificate import app as certificate_app
 from csms.api_client.client import app as client_app
@@ -64,7 +63,7 @@ def up(config: Config = None) -> None:
         loop = asyncio.get_running_loop()
         for signalled in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(signalled, stop.set)
-        await wiring.run_product(settings, ready=_announce(settings), stop=stop)
+        await _wiring().run_product(settings, ready=_announce(settings), stop=stop)
 
     _run(run())
 
@@ -75,7 +74,7 @@ def migrate(config: Config = None) -> None:
 
     Example: CSMS_DATABASE_URL=postgresql+asyncpg://… csms migrate
     """
-    _run(wiring.migrate(_settings(config)))
+    _run(_wiring().migrate(_settings(config)))
     out.print("the database is up to date")
 
 
@@ -94,7 +93,7 @@ def pki(config: Config = None) -> None:
         loop = asyncio.get_running_loop()
         for signalled in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(signalled, stop.set)
-        await wiring.run_pki(
+        await _wiring().run_pki(
             settings, ready=lambda url: out.print(f"PKI            {url}"), stop=stop
         )
 
@@ -107,7 +106,7 @@ def openapi() -> None:
 
     Example: csms openapi > openapi.json
     """
-    out.print_json(json.dumps(wiring.openapi()))
+    out.print_json(json.dumps(_wiring().openapi()))
 
 
 @vault_app.command("apply")
@@ -129,7 +128,9 @@ def vault_apply(
 
     Example: VAULT_TOKEN=… csms vault apply --secrets-dir ./secrets --ceremony
     """
-    report = _run(wiring.vault_apply(_settings(config), secrets_dir=secrets_dir, ceremony=ceremony))
+    report = _run(
+        _wiring().vault_apply(_settings(config), secrets_dir=secrets_dir, ceremony=ceremony)
+    )
     _print_items(report, as_json=as_json)
     if any(item["outcome"] == "drifted" for item in report):
         raise typer.Exit(1)
@@ -141,7 +142,7 @@ def vault_verify(config: Config = None, as_json: AsJson = False) -> None:
 
     Example: csms vault verify
     """
-    findings = _run(wiring.vault_verify(_settings(config)))
+    findings = _run(_wiring().vault_verify(_settings(config)))
     _print_items(findings, as_json=as_json)
     if findings:
         raise typer.Exit(1)
@@ -185,8 +186,17 @@ def _run(work: Coroutine[Any, Any, Any]) -> Any:
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             return runner.run(work)
-    except wiring.StartFailed as error:
+    except _wiring().StartFailed as error:
         _fail(str(error), code=1)
+
+
+def _wiring() -> Any:
+    """Imported only by commands that run something: it brings every library of the product along,
+    and `csms station list` must not wait for that.
+    """
+    from csms import wiring  # noqa: PLC0415  (as said)
+
+    return wiring
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:

@@ -91,7 +91,15 @@ class PkiSettings(_Part):
     port: Port = 9444
     public_port: Port = 8080
     # Where a PKI of its own process answers; unset: the authority runs inside this one.
-    url: str | None = None
+    url: Annotated[str, StringConstraints(pattern=r"^https://[A-Za-z0-9.:\[\]-]+$")] | None = None
+    # What `csms pki` leaves for its callers: csms-root.pem, and key and certificate of each role.
+    callers_dir: Path | None = None
+
+    @model_validator(mode="after")
+    def _a_url_needs_callers(self) -> Self:
+        if self.url is not None and self.callers_dir is None:
+            raise ValueError("url needs callers_dir: the PKI answers nobody without a certificate")
+        return self
 
 
 class MetricsSettings(_Part):

@@ -26,6 +26,8 @@ def create_app(resources: ApiResources) -> FastAPI:
         docs_url=None,  # FastAPI's own pages load scripts from a CDN
         redoc_url=None,
         redirect_slashes=False,
+        # FastAPI's spans record query strings and its logs the text of exceptions.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         middleware=[Middleware(Frame)],
         responses=PROBLEM_RESPONSES,
     )

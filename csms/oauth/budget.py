@@ -1,7 +1,9 @@
 """How often a source may fail at the token endpoint.
 
 Failures are counted, successes are not: a client that knows its secret is never slowed down by
-its own traffic. IPv6 sources count by /64, which is what one subscriber gets.
+its own traffic. They are counted by source and claimed client, and more generously by source
+alone, so that whoever fails behind the same address does not lock the others out at once (A09).
+IPv6 sources count by /64, which is what one subscriber gets.
 """
 
 from __future__ import annotations
@@ -13,22 +15,35 @@ from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 
-FAILURES_PER_MINUTE: Final = 10
+FAILURES_PER_CLIENT: Final = 10  # a minute, from one source
+FAILURES_PER_SOURCE: Final = 100  # a minute
 _IPV6_PREFIX: Final = 64
 
 
 class FailureBudget:
     """Failures per source in a moving minute."""
 
-    def __init__(self, failures_per_minute: int = FAILURES_PER_MINUTE) -> None:
-        self._limit = RateLimitItemPerMinute(failures_per_minute)
+    def __init__(
+        self,
+        *,
+        failures_per_client: int = FAILURES_PER_CLIENT,
+        failures_per_source: int = FAILURES_PER_SOURCE,
+    ) -> None:
+        self._by_client = RateLimitItemPerMinute(failures_per_client)
+        self._by_source = RateLimitItemPerMinute(failures_per_source)
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
 
-    def is_spent(self, source: str) -> bool:
-        return not self._limiter.test(self._limit, source_group(source))
+    def is_spent(self, source: str, client_id: str | None = None) -> bool:
+        """Whether the source has failed too often, and with a client id: as that client."""
+        group = source_group(source)
+        if client_id is None:
+            return not self._limiter.test(self._by_source, group)
+        return not self._limiter.test(self._by_client, group, client_id)
 
-    def spend(self, source: str) -> None:
-        self._limiter.hit(self._limit, source_group(source))
+    def spend(self, source: str, client_id: str) -> None:
+        group = source_group(source)
+        self._limiter.hit(self._by_source, group)
+        self._limiter.hit(self._by_client, group, client_id)
 
 
 def source_group(source: str) -> str:

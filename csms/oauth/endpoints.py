@@ -1,8 +1,8 @@
 """The embedded authorization server's endpoints: token, JWKS, metadata.
 
 A token request goes
-1 source budget   2 shape   3 client row   4 decision (authlib, in a thread)   5 signature
-6 audit           7 answer
+1 budget of the source, and of the claimed client there   2 shape   3 client row
+4 decision (authlib, in a thread)   5 signature   6 audit   7 answer
 and every refusal after step 1 costs its source one failure and leaves an audit row; a source
 whose budget is spent is told to wait and leaves none, so that the log cannot be flooded.
 """
@@ -61,6 +61,10 @@ _HEADERS: Final = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 log = structlog.get_logger()
 
 
+class _TooMany(Exception):
+    """The budget is spent: wait, and no audit row."""
+
+
 class _Refused(Exception):
     """An answer of RFC 6749 §5.2 before authlib was asked."""
 
@@ -95,10 +99,10 @@ class AuthorizationServer:
 
     async def _token(self, request: Request) -> Response:
         source = request.client.host if request.client else "unknown"
-        if self.budget.is_spent(source):  # 1
-            return _answer(Decision(429, {"error": "temporarily_unavailable"}), retry_after=60)
         try:
             return await self._answered(request, source)
+        except _TooMany:
+            return _answer(Decision(429, {"error": "temporarily_unavailable"}), retry_after=60)
         except StoreUnavailable:
             return _answer(Decision(503, {"error": "temporarily_unavailable"}), retry_after=5)
         except ClientDisconnect:
@@ -110,8 +114,13 @@ class AuthorizationServer:
 
     async def _answered(self, request: Request, source: str) -> Response:
         client: OAuthClient | None = None
+        client_id: str | None = None
+        if self.budget.is_spent(source):  # 1
+            raise _TooMany
         try:
             asked, client_id = await self._parsed(request)  # 2
+            if self.budget.is_spent(source, client_id or ""):
+                raise _TooMany
             async with self.store.reading() as work:  # 3
                 client = await work.oauth_clients.by_id(client_id) if client_id else None
             decision = await asyncio.to_thread(decide, asked, client)  # 4
@@ -122,7 +131,7 @@ class AuthorizationServer:
         if decision.granted and client is not None:
             body["access_token"] = await self._signed(client.client_id, decision.scopes, now)  # 5
         else:
-            self.budget.spend(source)
+            self.budget.spend(source, client_id or "")
         await self._audit(decision, client, source, now)  # 6
         return _answer(Decision(decision.status, body))  # 7
 

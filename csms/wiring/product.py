@@ -17,12 +17,12 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,7 +31,7 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from csms.adapters.bootstrap import Bootstrap, Endpoints
 from csms.adapters.clock import SystemClock, SystemRandomness
-from csms.adapters.server_certificate import ServerCertificateKeeper
+from csms.adapters.own_certificate import CertificateKeeper, for_listener
 from csms.adapters.station_link import BusStationLink
 from csms.adapters.vault import (
     Role,
@@ -61,10 +61,13 @@ from csms.ports.records import JobKind
 from csms.settings import Settings
 from csms.store.unit_of_work import SqlStore
 from csms.wiring.errors import StartFailed, one_line
+from csms.wiring.pki import PkiClients
 from csms.wiring.vault import (
+    Identities,
     audit_key_pem,
     authority_settings,
     open_vault,
+    own_addresses,
     peppers_of,
 )
 from csms.worker.runner import JobHandler, JobRunner
@@ -90,9 +93,9 @@ class _Parts:
     bus: MemoryBus
     store: SqlStore
     link: BusStationLink
-    pki: PkiService
+    pki: PkiOf
     anchors: TrustAnchors
-    keeper: ServerCertificateKeeper
+    keeper: CertificateKeeper
 
 
 async def run_product(
@@ -138,21 +141,19 @@ async def _start(settings: Settings, stack: AsyncExitStack, supervise: Supervise
     bootstrap = Bootstrap(settings.data_dir)
     stack.enter_context(_only_one(settings.data_dir))  # 1
     bootstrap.withdraw()
-    public_socket = listen(settings.bind, settings.pki.public_port)
-    public_port = public_socket.getsockname()[1]
+    public_port, public_socket = _public_port(settings)
     identities = await open_vault(settings, stack, public_port)  # 2, 3
-    pki = await stack.enter_async_context(
-        open_authority(authority_settings(settings, public_port, identities(Role.PKI)))
-    )
-    anchors = await pki.trust_anchors()
+    pki = await _pki(settings, stack, supervise, identities, public_port)
+    anchors = await pki("gateway").trust_anchors()
     parts = await _parts(settings, stack, pki, anchors)  # 4
     peppers = await peppers_of(identities(Role.GATEWAY))
     await parts.keeper.ensure()  # 5
     supervise("certificate", parts.keeper.run())
     supervise("worker", _worker(parts).run())  # 6
-    public = ApiServer(make_public_app(anchors), sock=public_socket)
-    await public.start()
-    stack.push_async_callback(public.stop)
+    if public_socket is not None:
+        public = ApiServer(make_public_app(anchors), sock=public_socket)
+        await public.start()
+        stack.push_async_callback(public.stop)
     api_session = await stack.enter_async_context(VaultSession(identities(Role.API)))
     api_url = await _api(parts, stack, peppers, TransitTokenSigner(api_session))  # 7
     gateway, ports = await _gateway(parts, stack, peppers)
@@ -163,6 +164,16 @@ async def _start(settings: Settings, stack: AsyncExitStack, supervise: Supervise
     bootstrap.publish(endpoints, root_pem=anchors.root_pem, audit_pem=audit_pem)  # 8
     stack.callback(bootstrap.withdraw)
     return endpoints
+
+
+def _public_port(settings: Settings) -> tuple[int, socket.socket | None]:
+    """Bound before anything is issued: its URL stands in every certificate. Not ours to serve
+    when the PKI runs in a process of its own.
+    """
+    if settings.pki.url is not None:
+        return settings.pki.public_port, None
+    sock = listen(settings.bind, settings.pki.public_port)
+    return sock.getsockname()[1], sock
 
 
 class _OnlyOne:
@@ -190,11 +201,34 @@ def _only_one(directory: Path) -> _OnlyOne:
     return _OnlyOne(directory)
 
 
+PkiOf = Callable[[str], PkiService]  # by the role that asks
+
+
+async def _pki(
+    settings: Settings,
+    stack: AsyncExitStack,
+    supervise: Supervise,
+    identities: Identities,
+    public_port: int,
+) -> PkiOf:
+    """The authority in this process, or the clients of one in another."""
+    if settings.pki.url is None:
+        authority = await stack.enter_async_context(
+            open_authority(authority_settings(settings, public_port, identities(Role.PKI)))
+        )
+        return lambda _role: authority
+    clients = PkiClients(settings, stack)
+    by_role = {role: await clients.of(role) for role in ("gateway", "api", "worker")}
+    for keeper in clients.keepers:
+        supervise("caller certificate", keeper.run())
+    return by_role.__getitem__
+
+
 # --- 4 to 7: the roles
 
 
 async def _parts(
-    settings: Settings, stack: AsyncExitStack, pki: PkiService, anchors: TrustAnchors
+    settings: Settings, stack: AsyncExitStack, pki: PkiOf, anchors: TrustAnchors
 ) -> _Parts:
     clock, randomness = SystemClock(), SystemRandomness()
     bus = MemoryBus()
@@ -211,8 +245,8 @@ async def _parts(
         link=BusStationLink(bus, _LINK_TIMEOUT_SECONDS),
         pki=pki,
         anchors=anchors,
-        keeper=ServerCertificateKeeper(
-            pki,
+        keeper=for_listener(
+            pki("gateway"),
             settings.data_dir / "tls",
             host_names=[settings.hostname],
             ip_addresses=own_addresses(settings),
@@ -222,23 +256,18 @@ async def _parts(
     )
 
 
-def own_addresses(settings: Settings) -> list[str]:
-    """Addresses people may type instead of the host name; a wildcard bind names none."""
-    address = ip_address(settings.bind)
-    return [] if address.is_unspecified else [str(address)]
-
-
 def _worker(parts: _Parts) -> JobRunner:
+    pki = parts.pki("worker")
     common: dict[str, Any] = {"store": parts.store, "clock": parts.clock}
     made: dict[str, Any] = {"randomness": parts.randomness}
     handlers: Mapping[JobKind, JobHandler] = {
-        JobKind.ISSUE_CERTIFICATE: partial(issue_certificate, pki=parts.pki, **common, **made),
+        JobKind.ISSUE_CERTIFICATE: partial(issue_certificate, pki=pki, **common, **made),
         JobKind.DELIVER_CERTIFICATE: partial(
             deliver_certificate, link=parts.link, **common, **made
         ),
         JobKind.TRIGGER_RENEWAL: partial(trigger_renewal, link=parts.link, **common),
         JobKind.SESSION_SEEN: partial(confirm_session, **common),
-        JobKind.REVOKE_AT_CA: partial(revoke_at_ca, store=parts.store, pki=parts.pki),
+        JobKind.REVOKE_AT_CA: partial(revoke_at_ca, store=parts.store, pki=pki),
     }
     return JobRunner(store=parts.store, bus=parts.bus, clock=parts.clock, handlers=handlers)
 
@@ -265,7 +294,7 @@ async def _api(
         clock=parts.clock,
         randomness=parts.randomness,
         peppers=peppers,
-        pki=parts.pki,
+        pki=parts.pki("api"),
         tokens=tokens,
         bearer=settings.oauth.bearer,
     )
@@ -285,7 +314,7 @@ def _https_context(parts: _Parts) -> ssl.SSLContext:
     )
 
 
-def _reload(context: ssl.SSLContext, keeper: ServerCertificateKeeper) -> None:
+def _reload(context: ssl.SSLContext, keeper: CertificateKeeper) -> None:
     context.load_cert_chain(keeper.chain_file, keeper.key_file)
 
 

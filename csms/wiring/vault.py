@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
+from ipaddress import ip_address
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
@@ -45,6 +46,8 @@ async def open_vault(settings: Settings, stack: AsyncExitStack, public_port: int
     )
 
     async def first_start(credentials: VaultCredentials) -> None:
+        if settings.pki.url is not None:
+            return  # the hierarchy is the other process's
         authority = authority_settings(settings, public_port, credentials)
         await run_ceremony(authority, authority.vault)
 
@@ -117,6 +120,12 @@ async def audit_key_pem(identity: VaultSettings) -> str:
     return newest.public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     ).decode()
+
+
+def own_addresses(settings: Settings) -> list[str]:
+    """Addresses people may type instead of the host name; a wildcard bind names none."""
+    address = ip_address(settings.bind)
+    return [] if address.is_unspecified else [str(address)]
 
 
 # --- csms vault

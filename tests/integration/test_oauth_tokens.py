@@ -11,7 +11,7 @@ from authlib.oauth2.rfc8414 import (  # type: ignore[import-untyped]  # authlib 
 
 from csms.domain.access import Scope
 from csms.domain.audit import AuditAction, Outcome
-from csms.oauth.budget import FAILURES_PER_MINUTE
+from csms.oauth.budget import FAILURES_PER_CLIENT, FAILURES_PER_SOURCE
 from tests.fixtures.api_room import ISSUER, ApiRoom, room
 
 
@@ -181,17 +181,30 @@ def test_a_malformed_credential_is_an_invalid_client(sqlite_store_url: str, auth
     room(sqlite_store_url, scene)
 
 
-def test_a_source_that_fails_too_often_has_to_wait(sqlite_store_url: str):
+def test_a_client_that_fails_too_often_from_one_source_has_to_wait(sqlite_store_url: str):
     """Even the right secret waits then, and nothing more is audited."""
 
     async def scene(api: ApiRoom) -> None:
         client, secret = await api.client(Scope.STATIONS_READ)
-        for _ in range(FAILURES_PER_MINUTE):
+        for _ in range(FAILURES_PER_CLIENT):
             assert (await api.ask_token((client.client_id, "wrong"))).status_code == 401
         answer = await api.ask_token((client.client_id, secret))
         assert answer.status_code == 429
         assert answer.headers["retry-after"] == "60"
-        assert len(await api.audited(AuditAction.TOKEN_ISSUE)) == FAILURES_PER_MINUTE
+        assert len(await api.audited(AuditAction.TOKEN_ISSUE)) == FAILURES_PER_CLIENT
+        # Nobody else behind that address is locked out by it (A09).
+        other, its_secret = await api.client(Scope.STATIONS_READ)
+        assert (await api.ask_token((other.client_id, its_secret))).status_code == 200
+
+    room(sqlite_store_url, scene)
+
+
+def test_a_source_that_tries_many_clients_has_to_wait_altogether(sqlite_store_url: str):
+    async def scene(api: ApiRoom) -> None:
+        for number in range(FAILURES_PER_SOURCE):
+            assert (await api.ask_token((f"client-{number}", "x"))).status_code == 401
+        client, secret = await api.client(Scope.STATIONS_READ)
+        assert (await api.ask_token((client.client_id, secret))).status_code == 429
 
     room(sqlite_store_url, scene)
 
@@ -199,7 +212,7 @@ def test_a_source_that_fails_too_often_has_to_wait(sqlite_store_url: str):
 def test_success_costs_no_budget(sqlite_store_url: str):
     async def scene(api: ApiRoom) -> None:
         client, secret = await api.client(Scope.STATIONS_READ)
-        for _ in range(FAILURES_PER_MINUTE + 2):
+        for _ in range(FAILURES_PER_CLIENT + 2):
             assert (await api.ask_token((client.client_id, secret))).status_code == 200
 
     room(sqlite_store_url, scene)

@@ -71,6 +71,11 @@ class OperatorDesk:
         found = self._get(f"/api/v1/stations/{self.identity}")
         return found["security_profile"], found["minimum_security_profile"]
 
+    def last_seen(self) -> str | None:
+        """When it last said anything over OCPP."""
+        seen: str | None = self._get(f"/api/v1/stations/{self.identity}")["last_seen_at"]
+        return seen
+
     def security_events(self) -> set[tuple[str, str | None]]:
         items = self._items(f"/api/v1/security-events?station={self.identity}")
         return {(item["type"], item["tech_info"]) for item in items if item["source"] == "station"}

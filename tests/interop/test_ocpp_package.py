@@ -10,22 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ocpp.v201 import call, datatypes
+from ocpp.v201 import call
 from ocpp.v201.enums import Action
 from websockets.exceptions import InvalidStatus
 
 from tests.fixtures.peer import Key
 from tests.fixtures.product import Product
-from tests.interop.ocpp_package_station import Memory, Station, complaints, connected
-from tests.interop.operator_desk import OperatorDesk
+from tests.interop.ocpp_package_station import Memory, complaints, connected
+from tests.interop.ocpp_package_steps import boot, heartbeat, obtain_certificate, registered
 
 NOW = "2026-11-23T12:00:00Z"
-
-
-def registered(product: Product, directory: Path) -> tuple[OperatorDesk, Memory]:
-    desk = OperatorDesk(product, product.station())
-    memory = Memory(desk.identity, desk.serial_number, directory, product.root_pem)
-    return desk, memory
 
 
 def run(walk: Coroutine[Any, Any, None]) -> None:
@@ -33,38 +27,6 @@ def run(walk: Coroutine[Any, Any, None]) -> None:
     with complaints() as heard:
         asyncio.run(walk)
     assert heard == []
-
-
-async def boot(station: Station, serial_number: str | None = None) -> None:
-    charging_station = datatypes.ChargingStationType(
-        model="Interop", vendor_name="mobilityhouse", serial_number=serial_number
-    )
-    answer = await station.call(
-        call.BootNotification(charging_station=charging_station, reason="PowerUp"), suppress=False
-    )
-    assert answer.status == "Accepted"
-    assert answer.interval > 0
-
-
-async def heartbeat(station: Station) -> None:
-    answer = await station.call(call.Heartbeat(), suppress=False)
-    assert answer.current_time.endswith("Z")
-
-
-async def obtain_certificate(desk: OperatorDesk, station: Station) -> str:
-    """A02: trigger, CSR, chain. The station checks the chain before it accepts; the operation."""
-    operation = await asyncio.to_thread(desk.renew)
-    triggered = await station.next_asked(Action.trigger_message)
-    assert triggered == {"requested_message": "SignChargingStationCertificate"}
-    request = call.SignCertificate(
-        csr=station.memory.signing_request(), certificate_type="ChargingStationCertificate"
-    )
-    answer = await station.call(request, suppress=False)
-    assert answer.status == "Accepted"
-    signed = await station.next_asked(Action.certificate_signed)
-    assert signed["certificate_type"] == "ChargingStationCertificate"
-    assert station.memory.pending is None, "the station did not accept the chain"
-    return operation
 
 
 async def refusal(

@@ -6,17 +6,27 @@ from csms.oauth.budget import FailureBudget, source_group
 
 
 def test_a_budget_is_spent_by_failures_of_that_source_alone():
-    budget = FailureBudget(failures_per_minute=2)
-    budget.spend("192.0.2.1")
+    budget = FailureBudget(failures_per_source=2)
+    budget.spend("192.0.2.1", "a")
     assert not budget.is_spent("192.0.2.1")
-    budget.spend("192.0.2.1")
+    budget.spend("192.0.2.1", "b")
     assert budget.is_spent("192.0.2.1")
     assert not budget.is_spent("192.0.2.2")
 
 
+def test_a_client_is_slowed_down_by_failures_in_its_own_name_alone():
+    budget = FailureBudget(failures_per_client=1)
+    budget.spend("192.0.2.1", "a")
+    assert budget.is_spent("192.0.2.1", "a")
+    assert not budget.is_spent("192.0.2.1", "b")
+    assert not budget.is_spent("192.0.2.2", "a")
+    assert not budget.is_spent("192.0.2.1")
+
+
 def test_asking_costs_nothing():
-    budget = FailureBudget(failures_per_minute=1)
+    budget = FailureBudget(failures_per_client=1, failures_per_source=1)
     assert not any(budget.is_spent("192.0.2.1") for _ in range(10))
+    assert not any(budget.is_spent("192.0.2.1", "a") for _ in range(10))
 
 
 @pytest.mark.parametrize(

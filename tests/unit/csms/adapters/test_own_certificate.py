@@ -14,7 +14,7 @@ from cryptography.x509.oid import NameOID
 
 from csms.adapters import server_certificate
 from csms.adapters.clock import SystemRandomness
-from csms.adapters.server_certificate import ServerCertificateKeeper
+from csms.adapters.own_certificate import CertificateKeeper, for_listener
 from pki.wire import (
     CertificateKind,
     IssuedCertificate,
@@ -84,8 +84,8 @@ class SmallPki:
         )
 
 
-def keeper(pki: SmallPki, directory: Path, *hosts: str) -> ServerCertificateKeeper:
-    return ServerCertificateKeeper(
+def keeper(pki: SmallPki, directory: Path, *hosts: str) -> CertificateKeeper:
+    return for_listener(
         pki,  # type: ignore[arg-type]  # it issues server certificates and nothing else
         directory,
         host_names=hosts or ("localhost",),
@@ -203,7 +203,7 @@ def test_a_failed_renewal_keeps_the_old_pair(pki: SmallPki, tmp_path: Path) -> N
     assert ours.chain_file.read_text() == before
 
 
-def turns(ours: ServerCertificateKeeper, monkeypatch: pytest.MonkeyPatch) -> None:
+def turns(ours: CertificateKeeper, monkeypatch: pytest.MonkeyPatch) -> None:
     """A few turns of the loop, without waiting."""
     monkeypatch.setattr(server_certificate, "RETRY_SECONDS", 0.01)
 
@@ -239,11 +239,11 @@ def test_an_outage_is_warned_of_and_an_end_within_8_hours_alarms(
     pki.clock.moment += timedelta(hours=15, minutes=30)
     turns(ours, monkeypatch)
     said = capsys.readouterr().out
-    assert "server_certificate_not_renewed" in said
-    assert "server_certificate_ends_soon" in said
+    assert "own_certificate_not_renewed" in said
+    assert "own_certificate_ends_soon" in said
     pki.away = False
     turns(ours, monkeypatch)
-    assert "server_certificate_ends_soon" not in capsys.readouterr().out
+    assert "own_certificate_ends_soon" not in capsys.readouterr().out
 
 
 def test_a_loop_that_begins_without_a_certificate_gets_one(

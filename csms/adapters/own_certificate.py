@@ -1,17 +1,20 @@
-"""Our listeners' certificate: made here, issued by our own PKI, renewed before it ends.
+"""Our own certificates: keys made here, issued by our own PKI, renewed before they end.
+
+`for_listener` keeps what stations and browsers see (A00.FR.510, 701); `for_caller` keeps the client
+certificate by which a role of ours calls a PKI in another process.
 
 The private key is made in this process and never leaves it but for one file of mode 0600, so that
 a restart while Vault is sealed finds a certificate that still works. Key and chain lie in the same
 file, replaced in one rename: a crash leaves the old pair or the new one, never half of each.
-The certificate lives less than 24 h (A00.FR.701); it is renewed with a third of its life left,
-and a warning is logged from 8 h before its end.
+A certificate lives less than 24 h; it is renewed with a third of its life left, and a warning is
+logged from 8 h before its end.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -26,13 +29,18 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from csms.ports.clock import Clock, Randomness
-from pki.wire import PkiError, PkiService, ServerCertificateRequest
+from pki.wire import (
+    CallerCertificateRequest,
+    IssuedCertificate,
+    PkiError,
+    PkiService,
+    ServerCertificateRequest,
+)
 
 log = structlog.get_logger()
 
 ALARM_REMAINING: Final = timedelta(hours=8)
 RETRY_SECONDS: Final = 60.0  # after a refusal or an outage; also bounds the harm of a clock step
-_FILE: Final = "listener.pem"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,35 +53,38 @@ class _Validity:
         return self.not_after - (self.not_after - self.not_before) / 3
 
 
-class ServerCertificateKeeper:
+Ask = Callable[[str], Awaitable[IssuedCertificate]]  # a CSR in PEM; raises PkiError
+
+
+class CertificateKeeper:
+    """One key and its certificate in one file. Made by `for_listener` or `for_caller`."""
+
     def __init__(
         self,
-        pki: PkiService,
-        directory: Path,
+        file: Path,
         *,
-        host_names: Sequence[str],
-        ip_addresses: Sequence[str],
+        common_name: str,
+        ask: Ask,
+        fits: Callable[[x509.Certificate], bool],
         clock: Clock,
-        randomness: Randomness,
     ) -> None:
-        self._pki = pki
-        self._directory = directory
-        self._host_names = tuple(host_names)
-        self._ip_addresses = tuple(ip_addresses)
+        self._file = file
+        self._common_name = common_name
+        self._ask = ask
+        self._fits = fits
         self._clock = clock
-        self._randomness = randomness
         self._callbacks: list[Callable[[], None]] = []
         self._validity: _Validity | None = None
 
     @property
     def chain_file(self) -> Path:
         """Leaf and issuing CA, PEM; the root is not sent."""
-        return self._directory / _FILE
+        return self._file
 
     @property
     def key_file(self) -> Path:
         """The same file: one rename replaces the pair."""
-        return self._directory / _FILE
+        return self._file
 
     @property
     def not_after(self) -> datetime | None:
@@ -92,18 +103,14 @@ class ServerCertificateKeeper:
     async def renew(self) -> None:
         """A new key and a certificate for it. Raises PkiError; the old pair then stays."""
         key = ec.generate_private_key(ec.SECP256R1())
-        issued = await self._pki.issue_server_certificate(
-            ServerCertificateRequest(
-                request_id=self._randomness.uuid(),
-                host_names=list(self._host_names),
-                ip_addresses=list(self._ip_addresses),
-                csr_pem=self._signing_request(key),
-            )
-        )
+        issued = await self._ask(self._signing_request(key))
         self._write(key, issued.chain_pem)
         self._validity = _Validity(issued.not_before, issued.not_after)
         log.info(
-            "server_certificate_renewed", serial=issued.serial, not_after=str(issued.not_after)
+            "own_certificate_renewed",
+            name=self._common_name,
+            serial=issued.serial,
+            not_after=str(issued.not_after),
         )
         for callback in self._callbacks:
             callback()
@@ -116,7 +123,7 @@ class ServerCertificateKeeper:
                 try:
                     await self.renew()
                 except PkiError as error:
-                    log.warning("server_certificate_not_renewed", why=str(error))
+                    log.warning("own_certificate_not_renewed", why=str(error))
             self._alarm()
 
     def _pause(self) -> float:
@@ -132,22 +139,22 @@ class ServerCertificateKeeper:
         remaining = self._validity.not_after - self._clock.now()
         if remaining < ALARM_REMAINING:
             hours = round(remaining.total_seconds() / 3600, 1)
-            log.warning("server_certificate_ends_soon", remaining_hours=hours)
+            log.warning("own_certificate_ends_soon", remaining_hours=hours)
 
     def _signing_request(self, key: ec.EllipticCurvePrivateKey) -> str:
         """Only the public key counts; names come from the request, as for everybody."""
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, self._host_names[0])])
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, self._common_name)])
         csr = x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA256())
         return csr.public_bytes(serialization.Encoding.PEM).decode()
 
     def _write(self, key: ec.EllipticCurvePrivateKey, chain_pem: str) -> None:
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         key_pem = key.private_bytes(
             serialization.Encoding.PEM,
             serialization.PrivateFormat.PKCS8,
             serialization.NoEncryption(),  # a pass phrase beside the file would protect nothing
         )
-        new = self._directory / f".{_FILE}.new"
+        new = self._file.with_name(f".{self._file.name}.new")
         with suppress(FileNotFoundError):
             new.unlink()  # of a crash
         descriptor = os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
@@ -163,20 +170,73 @@ class ServerCertificateKeeper:
             pem = self.chain_file.read_bytes()
             key = serialization.load_pem_private_key(pem, password=None)
             leaf = x509.load_pem_x509_certificates(pem)[0]
-            fits = leaf.public_key() == key.public_key() and self._names_fit(leaf)
+            fits = leaf.public_key() == key.public_key() and self._fits(leaf)
         except FileNotFoundError:
             return None
         except (ValueError, TypeError, x509.ExtensionNotFound):
-            log.warning("server_certificate_unreadable")
+            log.warning("own_certificate_unreadable")
             return None
         now = self._clock.now()
         if not fits or not leaf.not_valid_before_utc <= now < leaf.not_valid_after_utc:
             return None
         return _Validity(leaf.not_valid_before_utc, leaf.not_valid_after_utc)
 
-    def _names_fit(self, leaf: x509.Certificate) -> bool:
+
+def for_listener(
+    pki: PkiService,
+    directory: Path,
+    *,
+    host_names: Sequence[str],
+    ip_addresses: Sequence[str],
+    clock: Clock,
+    randomness: Randomness,
+) -> CertificateKeeper:
+    """The listener's certificate for these names; the first is the FQDN that becomes CN."""
+    addresses = {ip_address(text) for text in ip_addresses}
+
+    async def ask(csr_pem: str) -> IssuedCertificate:
+        return await pki.issue_server_certificate(
+            ServerCertificateRequest(
+                request_id=randomness.uuid(),
+                host_names=list(host_names),
+                ip_addresses=list(ip_addresses),
+                csr_pem=csr_pem,
+            )
+        )
+
+    def fits(leaf: x509.Certificate) -> bool:
         san = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        addresses = {ip_address(text) for text in self._ip_addresses}
-        return set(self._host_names) <= set(
-            san.get_values_for_type(x509.DNSName)
-        ) and addresses <= set(san.get_values_for_type(x509.IPAddress))
+        names = set(san.get_values_for_type(x509.DNSName))
+        return set(host_names) <= names and addresses <= set(
+            san.get_values_for_type(x509.IPAddress)
+        )
+
+    return CertificateKeeper(
+        directory / "listener.pem",
+        common_name=host_names[0],
+        ask=ask,
+        fits=fits,
+        clock=clock,
+    )
+
+
+CallerRequest = Callable[[CallerCertificateRequest], Awaitable[IssuedCertificate]]
+
+
+def for_caller(
+    issue: CallerRequest, directory: Path, *, role: str, clock: Clock, randomness: Randomness
+) -> CertificateKeeper:
+    """The client certificate of a role, `directory/{role}.pem`."""
+
+    async def ask(csr_pem: str) -> IssuedCertificate:
+        return await issue(
+            CallerCertificateRequest(request_id=randomness.uuid(), role=role, csr_pem=csr_pem)
+        )
+
+    def fits(leaf: x509.Certificate) -> bool:
+        names = leaf.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+        return [name.value for name in names] == [role]
+
+    return CertificateKeeper(
+        directory / f"{role}.pem", common_name=role, ask=ask, fits=fits, clock=clock
+    )

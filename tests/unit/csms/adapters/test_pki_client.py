@@ -1,0 +1,38 @@
+"""What the client makes of a PKI's answers; the conversation itself is tests/system/test_pki_process."""
+
+import httpx2
+import pytest
+
+from csms.adapters.pki_client import _as_error, _decoded
+from pki.wire import PkiRefused, PkiUnavailable, RefusalReason, TrustAnchors
+
+
+def problem(status: int, body: bytes) -> httpx2.Response:
+    return httpx2.Response(status, content=body)
+
+
+def test_a_refusal_with_its_reason_is_final():
+    body = b'{"title":"Refused","status":422,"reason":"weak_key","detail":"RSA 1024"}'
+    error = _as_error(problem(422, body))
+    assert isinstance(error, PkiRefused)
+    assert (error.reason, error.detail) == (RefusalReason.WEAK_KEY, "RSA 1024")
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (503, b'{"title":"Unavailable","status":503}'),
+        (403, b'{"title":"Forbidden","status":403}'),
+        (422, b'{"title":"Refused","reason":"a word nobody knows"}'),
+        (502, b"<html>a proxy</html>"),
+        (500, b""),
+    ],
+)
+def test_everything_else_may_pass_and_is_asked_again(status: int, body: bytes):
+    assert isinstance(_as_error(problem(status, body)), PkiUnavailable)
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"[]", b'{"root_pem": 7}'])
+def test_an_answer_that_is_none_is_not_believed(body: bytes):
+    with pytest.raises(PkiUnavailable):
+        _decoded(body, TrustAnchors)
