@@ -16,7 +16,7 @@ from bench.measuring import cpu_of
 from bench.sides import Pair, echo, gateway, plain
 from bench.world import make_world
 
-_STATIONS: Final = 50
+_STATIONS: Final = 200
 # So many that each side is busy for a second or two.
 _BEATS: Final = {Side.OURS: 15_000, Side.RAW_LIMIT: 40_000, Side.PLAIN: 6_000}
 _WARM: Final = 1_000

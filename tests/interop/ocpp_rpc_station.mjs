@@ -207,7 +207,7 @@ function clientFor(memory, { url, password, certificate }) {
     identity: memory.who.identity,
     password: password ?? null,
     protocols: [SUBPROTOCOL],
-    strictMode: [SUBPROTOCOL],
+    strictMode: false,
     strictModeValidators: [witness],
     reconnect: false,
     callTimeoutMs: 15_000,

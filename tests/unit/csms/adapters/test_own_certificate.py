@@ -1,4 +1,4 @@
-"""csms.adapters.server_certificate: made here, kept on disk, renewed in time."""
+"""csms.adapters.own_certificate: made here, kept on disk, renewed in time."""
 
 import asyncio
 import ssl
@@ -12,10 +12,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509.oid import NameOID
 
-from csms.adapters import server_certificate
 from csms.adapters.clock import SystemRandomness
-from csms.adapters.own_certificate import CertificateKeeper, for_listener
+from csms.adapters.own_certificate import CertificateKeeper, for_caller, for_listener
 from pki.wire import (
+    CallerCertificateRequest,
     CertificateKind,
     IssuedCertificate,
     PkiUnavailable,
@@ -205,7 +205,7 @@ def test_a_failed_renewal_keeps_the_old_pair(pki: SmallPki, tmp_path: Path) -> N
 
 def turns(ours: CertificateKeeper, monkeypatch: pytest.MonkeyPatch) -> None:
     """A few turns of the loop, without waiting."""
-    monkeypatch.setattr(server_certificate, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(own_certificate, "RETRY_SECONDS", 0.01)
 
     async def main() -> None:
         with pytest.raises(TimeoutError):
@@ -256,3 +256,31 @@ def test_a_loop_that_begins_without_a_certificate_gets_one(
     pki.away = False
     turns(ours, monkeypatch)
     assert ours.not_after is not None
+
+
+def test_a_caller_keeps_a_certificate_of_its_own_name_only(pki: SmallPki, tmp_path: Path) -> None:
+    """A file that was carried to the wrong role's place is not used as that role's."""
+    asked: list[CallerCertificateRequest] = []
+
+    async def issue(request: CallerCertificateRequest) -> IssuedCertificate:
+        asked.append(request)
+        return await pki.issue_server_certificate(
+            ServerCertificateRequest(
+                request_id=request.request_id,
+                host_names=[request.role],
+                ip_addresses=[],
+                csr_pem=request.csr_pem,
+            )
+        )
+
+    def caller(role: str) -> CertificateKeeper:
+        return for_caller(
+            issue, tmp_path, role=role, clock=pki.clock, randomness=SystemRandomness()
+        )
+
+    asyncio.run(caller("worker").ensure())
+    asyncio.run(caller("worker").ensure())
+    assert [request.role for request in asked] == ["worker"], "what is there and fits is kept"
+    (tmp_path / "api.pem").write_bytes((tmp_path / "worker.pem").read_bytes())
+    asyncio.run(caller("api").ensure())
+    assert [request.role for request in asked] == ["worker", "api"]

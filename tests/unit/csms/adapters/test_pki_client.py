@@ -1,4 +1,4 @@
-"""What the client makes of a PKI's answers; the conversation itself is tests/system/test_pki_process."""
+"""What the client makes of a PKI's answers; tests/system/test_pki_process.py has the conversation."""
 
 import httpx2
 import pytest
