@@ -22,7 +22,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import StaticPool
 
-from pki.authority.records import AlreadyThere, StoreError, StoreUnavailable
+from pki.authority.records import AlreadyThere, StoreUnavailable
 from pki.store.tables import SCHEMA
 
 T = TypeVar("T")
@@ -68,8 +68,9 @@ class _Waiting:
 
     work: Callable[[Connection], Any]
     answer: asyncio.Future[Any]
+    done: bool = False
     result: Any = None
-    error: StoreError | None = None
+    error: Exception | None = None
 
 
 class _SQLite:
@@ -102,12 +103,11 @@ class _SQLite:
                 group, self._waiting = self._waiting[:_MAX_GROUP], self._waiting[_MAX_GROUP:]
                 try:
                     await loop.run_in_executor(self._thread, self._transaction, group)
-                except BaseException as error:
-                    _fail(group, error)
-                    raise
-                _answer(group)
+                finally:
+                    _answer(group)
         finally:
             self._group = None
+            _answer(self._waiting)  # none, unless the loop is ending
 
     def _transaction(self, group: list[_Waiting]) -> None:
         try:
@@ -117,8 +117,9 @@ class _SQLite:
         except (SQLAlchemyError, sqlite3.Error, OSError) as error:
             # Nothing was committed, also of those whose own work had gone well.
             for waiting in group:
-                waiting.error = StoreUnavailable("the PKI's database is away")
-                waiting.error.__cause__ = error
+                waiting.error = _away(error)
+        for waiting in group:
+            waiting.done = True
 
 
 def _in_savepoint(connection: Connection, waiting: _Waiting) -> None:
@@ -133,31 +134,31 @@ def _in_savepoint(connection: Connection, waiting: _Waiting) -> None:
     except IntegrityError as error:
         waiting.error = AlreadyThere("a unique value is taken")
         waiting.error.__cause__ = error
-    except StoreError as error:
-        waiting.error = error
     except SQLAlchemyError as error:
-        waiting.error = StoreUnavailable("the PKI's database is away")
-        waiting.error.__cause__ = error
+        waiting.error = _away(error)
+    except Exception as error:  # noqa: BLE001 -- raised to whoever asked, and to nobody else
+        waiting.error = error
     if waiting.error is not None:
         driver.execute("ROLLBACK TO work")
     driver.execute("RELEASE work")
 
 
+def _away(cause: Exception) -> StoreUnavailable:
+    error = StoreUnavailable("the PKI's database is away")
+    error.__cause__ = cause
+    return error
+
+
 def _answer(group: list[_Waiting]) -> None:
     for waiting in group:
         if waiting.answer.done():
-            continue  # cancelled: what was committed stays committed
+            continue  # whoever asked has gone; what was committed stays committed
         if waiting.error is not None:
             waiting.answer.set_exception(waiting.error)
-        else:
+        elif waiting.done:
             waiting.answer.set_result(waiting.result)
-
-
-def _fail(group: list[_Waiting], error: BaseException) -> None:
-    """A fault of ours, or the end of the loop: nobody may wait for ever."""
-    for waiting in group:
-        if not waiting.answer.done():
-            waiting.answer.set_exception(StoreUnavailable(f"not stored: {type(error).__name__}"))
+        else:
+            waiting.answer.cancel()
 
 
 class _PostgreSQL:

@@ -9,11 +9,22 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
-from functools import partial
-from typing import Any
+from functools import cache, partial
+from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Connection, CursorResult, Row, Select, Table, insert, select, update
+from sqlalchemy import (
+    Connection,
+    CursorResult,
+    Insert,
+    Row,
+    Select,
+    Table,
+    bindparam,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from pki.authority.records import (
@@ -104,6 +115,56 @@ class SQLStore:
         await self._database.write(partial(_save_hierarchy, authorities, audit))
 
 
+# --- what one issuance asks, built once: building costs more than running ------------------------
+
+_rows = tables.certificates.c
+_SERIAL_NUMBER: Final = select(tables.registrations.c.serial_number).where(
+    tables.registrations.c.station_id == bindparam("station_id")
+)
+_REQUEST: Final = select(tables.requests).where(
+    tables.requests.c.request_id == bindparam("request_id")
+)
+_KEY: Final = select(tables.public_keys).where(
+    tables.public_keys.c.public_key_sha256 == bindparam("public_key_sha256")
+)
+_CERTIFICATES: Final = (
+    select(tables.certificates)
+    .where(
+        (_rows.request_id == bindparam("request_id"))
+        | (_rows.public_key_sha256 == bindparam("public_key_sha256"))
+    )
+    .order_by(_rows.not_after.desc())
+)
+_ISSUED_ALREADY: Final = (
+    select(_rows.serial)
+    .where(
+        (_rows.request_id == bindparam("request_id"))
+        | (
+            (_rows.public_key_sha256 == bindparam("public_key_sha256"))
+            & (_rows.kind == bindparam("kind"))
+        )
+    )
+    .limit(1)
+)
+_CLOSE: Final = (
+    update(tables.intents)
+    .where(
+        tables.intents.c.issuer == bindparam("its_issuer"),
+        tables.intents.c.serial == bindparam("its_serial"),
+        tables.intents.c.outcome.is_(None),
+    )
+    .values(outcome=bindparam("new_outcome"), closed_at=bindparam("at"))
+)
+
+
+def _request(connection: Connection, request_id: UUID) -> Row[Any] | None:
+    return connection.execute(_REQUEST, {"request_id": request_id}).one_or_none()
+
+
+def _key(connection: Connection, public_key_sha256: str) -> Row[Any] | None:
+    return connection.execute(_KEY, {"public_key_sha256": public_key_sha256}).one_or_none()
+
+
 # --- registrations --------------------------------------------------------------------------------
 
 
@@ -129,8 +190,7 @@ def _register(
 
 
 def _serial_number_of(station_id: UUID, connection: Connection) -> str | None:
-    table = tables.registrations
-    found = connection.scalar(select(table.c.serial_number).where(table.c.station_id == station_id))
+    found = connection.scalar(_SERIAL_NUMBER, {"station_id": station_id})
     return None if found is None else str(found)
 
 
@@ -138,14 +198,12 @@ def _serial_number_of(station_id: UUID, connection: Connection) -> str | None:
 
 
 def _what_is_known(request_id: UUID, public_key_sha256: str, connection: Connection) -> Known:
-    requests, keys, rows = tables.requests, tables.public_keys, tables.certificates
-    request = _one(connection, select(requests).where(requests.c.request_id == request_id))
-    key = _one(connection, select(keys).where(keys.c.public_key_sha256 == public_key_sha256))
+    request = _request(connection, request_id)
+    key = _key(connection, public_key_sha256)
     found: list[StoredCertificate] = []
     if request is not None or key is not None:
-        theirs = (rows.c.request_id == request_id) | (rows.c.public_key_sha256 == public_key_sha256)
-        newest_first = select(rows).where(theirs).order_by(rows.c.not_after.desc())
-        found = [_certificate(row) for row in connection.execute(newest_first)]
+        theirs = {"request_id": request_id, "public_key_sha256": public_key_sha256}
+        found = [_certificate(row) for row in connection.execute(_CERTIFICATES, theirs)]
     return Known(
         request=None if request is None else _ask(request),
         request_certificate=next((c for c in found if c.request_id == request_id), None),
@@ -164,7 +222,7 @@ def _refuse(ask: Ask | None, audit: AuditEntry, connection: Connection) -> None:
 def _open_intent(intent: Intent, audit: AuditEntry, connection: Connection) -> None:
     _claim_request(connection, intent)
     _claim_key(connection, intent)
-    connection.execute(insert(tables.intents), _intent_values(intent))
+    connection.execute(_insert(tables.intents), _intent_values(intent))
     _check_still_wanted(connection, intent)
     _audit(connection, audit)
 
@@ -173,7 +231,7 @@ def _claim_request(connection: Connection, intent: Intent) -> None:
     table, ask = tables.requests, intent.ask
     if _add(connection, table, **_request_values(ask, intent.opened_at)):
         return
-    row = _one(connection, select(table).where(table.c.request_id == ask.request_id))
+    row = _request(connection, ask.request_id)
     if row is None or _ask(row) != ask:
         raise AlreadyThere("the request id is used for something else")
 
@@ -190,9 +248,7 @@ def _claim_key(connection: Connection, intent: Intent) -> None:
     )
     if added:
         return
-    row = _one(
-        connection, select(table).where(table.c.public_key_sha256 == intent.public_key_sha256)
-    )
+    row = _key(connection, intent.public_key_sha256)
     if row is None or row.holder != intent.ask.holder or row.blocked:
         raise AlreadyThere("the public key belongs to somebody else or is blocked")
 
@@ -201,14 +257,16 @@ def _check_still_wanted(connection: Connection, intent: Intent) -> None:
     """Another process may have issued it between reading and here; once the intent is in, none
     can, since one key has one open intent.
     """
-    table = tables.certificates
-    same = table.c.request_id == intent.ask.request_id
-    if intent.ask.kind is CertificateKind.STATION:
-        same = same | (
-            (table.c.public_key_sha256 == intent.public_key_sha256)
-            & (table.c.kind == intent.ask.kind)
-        )
-    if connection.scalar(select(table.c.serial).where(same).limit(1)) is not None:
+    # Listeners and callers may renew their keys; of a key of theirs no certificate is a station's.
+    found = connection.scalar(
+        _ISSUED_ALREADY,
+        {
+            "request_id": intent.ask.request_id,
+            "public_key_sha256": intent.public_key_sha256,
+            "kind": str(CertificateKind.STATION),
+        },
+    )
+    if found is not None:
         raise AlreadyThere("another process has just issued it: ask again")
 
 
@@ -232,7 +290,7 @@ def _store_certificate(
     )
     if not closed:
         raise IntentClosed("the intent was given up meanwhile")
-    connection.execute(insert(tables.certificates), _certificate_values(certificate))
+    connection.execute(_insert(tables.certificates), _certificate_values(certificate))
     _audit(connection, audit)
 
 
@@ -317,7 +375,7 @@ def _save_hierarchy(
         }
         for authority in authorities
     ]
-    connection.execute(insert(tables.authorities), rows)
+    connection.execute(_insert(tables.authorities), rows)
     _audit(connection, audit)
 
 
@@ -326,8 +384,19 @@ def _save_hierarchy(
 
 def _add(connection: Connection, table: Table, **values: object) -> bool:
     """Insert unless a unique value is taken; whether it was inserted."""
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    return _changed(connection.execute(dialect.insert(table).on_conflict_do_nothing(), values))
+    statement = _insert_if_free(table, connection.dialect.name)
+    return _changed(connection.execute(statement, values))
+
+
+@cache
+def _insert_if_free(table: Table, dialect_name: str) -> Insert:
+    dialect = postgresql if dialect_name == "postgresql" else sqlite
+    return dialect.insert(table).on_conflict_do_nothing()
+
+
+@cache
+def _insert(table: Table) -> Insert:
+    return insert(table)
 
 
 def _changed(result: CursorResult[Any]) -> bool:
@@ -339,18 +408,15 @@ def _one(connection: Connection, statement: Select[Any]) -> Row[Any] | None:
 
 
 def _close(connection: Connection, *, issuer: str, serial: str, outcome: str, at: datetime) -> bool:
-    table = tables.intents
     result = connection.execute(
-        update(table)
-        .where(table.c.issuer == issuer, table.c.serial == serial, table.c.outcome.is_(None))
-        .values(outcome=outcome, closed_at=at)
+        _CLOSE, {"its_issuer": issuer, "its_serial": serial, "new_outcome": outcome, "at": at}
     )
     return _changed(result)
 
 
 def _audit(connection: Connection, entry: AuditEntry) -> None:
     connection.execute(
-        insert(tables.audit),
+        _insert(tables.audit),
         {
             "at": entry.at,
             "action": str(entry.action),

@@ -207,7 +207,7 @@ function clientFor(memory, { url, password, certificate }) {
     identity: memory.who.identity,
     password: password ?? null,
     protocols: [SUBPROTOCOL],
-    strictMode: false,
+    strictMode: [SUBPROTOCOL],
     strictModeValidators: [witness],
     reconnect: false,
     callTimeoutMs: 15_000,

@@ -1,4 +1,4 @@
-"""What the client makes of a PKI's answers; tests/system/test_pki_process.py has the conversation."""
+"""What the client makes of a PKI's answers; test_pki_process.py has the conversation."""
 
 import httpx2
 import pytest
