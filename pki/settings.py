@@ -51,7 +51,7 @@ class VaultSettings(BaseModel):
     addr: str
     role_id: str
     secret_id_file: Path | None = None
-    secret_id: SecretStr | None = None
+    secret_id: SecretStr = SecretStr("")
     ca_file: Path | None = None
     namespace: str | None = None
     transit_mount: str = "transit"
@@ -60,16 +60,14 @@ class VaultSettings(BaseModel):
 
     @model_validator(mode="after")
     def _one_secret_id(self) -> Self:
-        if (self.secret_id_file is None) == (self.secret_id is None):
+        if (self.secret_id_file is None) == (not self.secret_id):
             raise ValueError("either secret_id_file or secret_id")
         return self
 
     def read_secret_id(self) -> str:
         """Read at every login, so that a rotated file needs no restart."""
-        if self.secret_id is not None:
-            return self.secret_id.get_secret_value()
         if self.secret_id_file is None:
-            raise AssertionError("checked when it was made")
+            return self.secret_id.get_secret_value()
         return self.secret_id_file.read_text(encoding="ascii").strip()
 
 

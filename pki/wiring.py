@@ -75,10 +75,11 @@ async def open_authority(
                 locations=PublicLocations(base_url=settings.public_base_url),
                 threads=threads,
                 thread_count=settings.threads,
+                patience=_patience(settings),
                 now=now,
                 random_bytes=secrets.token_bytes,
             )
-            await authority.reconcile(patience=_patience(settings))
+            await _reconciled(authority)
             yield authority
         finally:
             # Whatever still signs ends within the signer's own time limit.
@@ -194,6 +195,13 @@ def _patience(settings: AuthoritySettings) -> timedelta:
 async def _migrated(settings: AuthoritySettings) -> None:
     try:
         await migrate(settings.database_url)
+    except StoreError as error:
+        raise PkiUnavailable("the PKI's database is away") from error
+
+
+async def _reconciled(authority: Authority) -> None:
+    try:
+        await authority.reconcile()
     except StoreError as error:
         raise PkiUnavailable("the PKI's database is away") from error
 

@@ -1,8 +1,9 @@
 """The certification authority: `pki.wire.PkiService` over store, signers and profiles.
 
 Every answer is idempotent by request id and, for stations, by (station, key). Refusals are audited
-before they are raised. Blocking work runs in a bounded pool of threads; one key is worked on by
-one task at a time, so that asking twice at once signs once. The numbers are the issuance cycle's.
+before they are raised. Blocking work runs in a bounded pool of threads; one holder and one key are
+worked on by one task at a time, so that asking twice at once signs once, and a station that floods
+waits for itself (C07). The numbers are the issuance cycle's.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -19,7 +21,6 @@ from typing import Final, TypeVar
 from uuid import UUID
 from weakref import WeakValueDictionary
 
-import msgspec
 import structlog
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -46,7 +47,6 @@ from pki.authority.records import (
     StoreUnavailable,
 )
 from pki.authority.registration import (
-    Issue,
     Refuse,
     Repeat,
     check_own_subject,
@@ -85,6 +85,7 @@ from pki.x509.template import SERIAL_OCTETS, IssuerExpired, PublicLocations, ser
 log = structlog.get_logger()
 T = TypeVar("T")
 
+_MAX_SUBJECT: Final = 80  # of the 96 that the audit's column holds
 _MAX_NAMES: Final = 16  # of one listener; a certificate is no phone book
 # A serial of 158 random bits that is taken already means a broken generator, or a test (C14).
 _SERIAL_ATTEMPTS: Final = 3
@@ -113,6 +114,7 @@ class Authority:
         locations: PublicLocations,
         threads: ThreadPoolExecutor,
         thread_count: int,
+        patience: timedelta,
         now: Callable[[], datetime],
         random_bytes: Callable[[int], bytes],
     ) -> None:
@@ -131,6 +133,8 @@ class Authority:
         self._locations = locations
         self._threads = threads
         self._slots = asyncio.Semaphore(2 * thread_count)
+        self._patience = patience
+        self._holders: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._keys: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._linter = Linter()
         self._now = now
@@ -173,7 +177,7 @@ class Authority:
         self, request: ServerCertificateRequest
     ) -> IssuedCertificate:
         names = [*request.host_names, "", *request.ip_addresses]
-        holder = f"server:{request.host_names[0] if request.host_names else ''}"[:80]
+        holder = _shown(f"server:{request.host_names[0] if request.host_names else ''}")
         ask = _ask(request.request_id, CertificateKind.SERVER, holder, request.csr_pem, *names)
         _, issued = await self._answer(ask, partial(self._server_job, ask, request))
         return issued
@@ -181,13 +185,13 @@ class Authority:
     async def issue_caller_certificate(
         self, request: CallerCertificateRequest
     ) -> IssuedCertificate:
-        holder = f"caller:{request.role}"[:80]
+        holder = _shown(f"caller:{request.role}")
         ask = _ask(request.request_id, CertificateKind.CALLER, holder, request.csr_pem)
         _, issued = await self._answer(ask, partial(self._caller_job, ask, request))
         return issued
 
     async def revoke(self, revocation: Revocation) -> None:
-        subject = f"{revocation.issuer}:{revocation.serial}"[:80]
+        subject = _shown(f"{revocation.issuer}:{revocation.serial}")
         try:
             check_reason(revocation)
             serial = normalised_serial(revocation.serial)
@@ -210,14 +214,17 @@ class Authority:
     async def trust_anchors(self) -> TrustAnchors:
         return self._hierarchy.anchors
 
-    async def reconcile(self, *, patience: timedelta) -> int:
-        """Gives up intents that a crash left open; how many. Their serials stay reserved, and a
-        signature over them may exist that nobody has: the CRL may name them.
+    async def reconcile(self, *, public_key_sha256: str | None = None) -> int:
+        """Gives up intents that nobody works on any more; how many. Their serials stay reserved,
+        and a signature over them may exist that nobody has: the CRL may name them.
+
+        Raises StoreUnavailable.
         """
-        intents = await self._store.open_intents(opened_before=self._now() - patience)
-        for intent in intents:
+        intents = await self._store.open_intents(opened_before=self._now() - self._patience)
+        orphans = [i for i in intents if public_key_sha256 in {None, i.public_key_sha256}]
+        for intent in orphans:
             await self._abandon(intent, "left open by a crash")
-        return len(intents)
+        return len(orphans)
 
     # --- the cycle --------------------------------------------------------------------------------
 
@@ -226,7 +233,7 @@ class Authority:
     ) -> tuple[_Job, IssuedCertificate]:
         """1 to 8 with every failure turned into one of the wire's two."""
         try:
-            async with self._slots:
+            async with self._holders.setdefault(ask.holder, asyncio.Lock()), self._slots:
                 job = await make_job()
                 async with self._keys.setdefault(job.csr.public_key_sha256, asyncio.Lock()):
                     return job, await self._issue_or_repeat(job)
@@ -247,19 +254,29 @@ class Authority:
         raise refused
 
     async def _issue_or_repeat(self, job: _Job) -> IssuedCertificate:
+        try:
+            return await self._decide(job)
+        except SerialTaken:
+            raise
+        except AlreadyThere:
+            # Another process was faster, or a task that was cancelled after 4 left its intent
+            # open; no task of ours works on this key now, since we hold its lock.
+            await self.reconcile(public_key_sha256=job.csr.public_key_sha256)
+            return await self._decide(job)
+
+    async def _decide(self, job: _Job) -> IssuedCertificate:
         now = self._now()
         key = job.csr.public_key_sha256
         known = await self._store.what_is_known(
             request_id=job.ask.request_id, public_key_sha256=key
         )
-        match decide(job.ask, public_key_sha256=key, known=known, now=now):  # 1
-            case Refuse(reason, detail):
-                raise PkiRefused(reason, detail)
-            case Repeat(certificate):
-                return self._wire(certificate, job.ask, already_issued=True)
-            case Issue():
-                certificate = await self._cycle(job, now)
-                return self._wire(certificate, job.ask, already_issued=False)
+        decision = decide(job.ask, public_key_sha256=key, known=known, now=now)  # 1
+        if isinstance(decision, Refuse):
+            raise PkiRefused(decision.reason, decision.detail)
+        if isinstance(decision, Repeat):
+            return self._wire(decision.certificate, job.ask, already_issued=True)
+        certificate = await self._cycle(job, now)
+        return self._wire(certificate, job.ask, already_issued=False)
 
     async def _cycle(self, job: _Job, now: datetime) -> StoredCertificate:
         issuer = self._hierarchy.issuers[ISSUER_OF_KIND[job.ask.kind]]
@@ -445,8 +462,14 @@ class Authority:
 
 
 def _ask(request_id: UUID, kind: CertificateKind, holder: str, *content: str) -> Ask:
-    digest = hashlib.sha256(msgspec.json.encode([kind, holder, *content])).hexdigest()
+    # JSON in ASCII: unambiguous, and total over str, lone surrogates included.
+    digest = hashlib.sha256(json.dumps([kind, holder, *content]).encode("ascii")).hexdigest()
     return Ask(request_id=request_id, kind=kind, holder=holder, content_sha256=digest)
+
+
+def _shown(text: str) -> str:
+    """What a caller wrote, as it may stand in the books: PostgreSQL stores no NUL."""
+    return "".join(c if c.isprintable() else "?" for c in text[:_MAX_SUBJECT])
 
 
 def _stored(

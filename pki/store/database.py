@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
@@ -68,9 +69,16 @@ class _Waiting:
 
     work: Callable[[Connection], Any]
     answer: asyncio.Future[Any]
-    done: bool = False
     result: Any = None
     error: Exception | None = None
+
+    def tell(self) -> None:
+        if self.answer.done():
+            return  # whoever asked has gone; what was committed stays committed
+        if self.error is None:
+            self.answer.set_result(self.result)
+        else:
+            self.answer.set_exception(self.error)
 
 
 class _SQLite:
@@ -80,7 +88,7 @@ class _SQLite:
         self._engine = engine
         self._thread = thread
         self._waiting: list[_Waiting] = []
-        self._group: asyncio.Task[None] | None = None
+        self._busy = False
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         return await self._run(work)
@@ -91,23 +99,26 @@ class _SQLite:
     async def _run(self, work: Callable[[Connection], T]) -> T:
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(work, answer))
-        if self._group is None:
-            self._group = asyncio.create_task(self._run_groups())
+        if not self._busy:
+            self._start_group()
         return await answer
 
-    async def _run_groups(self) -> None:
-        """Until nobody waits; a caller who goes away meanwhile changes nothing for the others."""
+    def _start_group(self) -> None:
+        group, self._waiting = self._waiting[:_MAX_GROUP], self._waiting[_MAX_GROUP:]
         loop = asyncio.get_running_loop()
-        try:
-            while self._waiting:
-                group, self._waiting = self._waiting[:_MAX_GROUP], self._waiting[_MAX_GROUP:]
-                try:
-                    await loop.run_in_executor(self._thread, self._transaction, group)
-                finally:
-                    _answer(group)
-        finally:
-            self._group = None
-            _answer(self._waiting)  # none, unless the loop is ending
+        committed = loop.run_in_executor(self._thread, self._transaction, group)
+        committed.add_done_callback(partial(self._end_group, group))
+        self._busy = True
+
+    def _end_group(self, group: list[_Waiting], committed: asyncio.Future[None]) -> None:
+        self._busy = False
+        if committed.cancelled() or committed.exception() is not None:
+            for waiting in group:
+                waiting.error = StoreUnavailable("the PKI's database was not asked")
+        for waiting in group:
+            waiting.tell()
+        if self._waiting:
+            self._start_group()
 
     def _transaction(self, group: list[_Waiting]) -> None:
         try:
@@ -118,8 +129,6 @@ class _SQLite:
             # Nothing was committed, also of those whose own work had gone well.
             for waiting in group:
                 waiting.error = _away(error)
-        for waiting in group:
-            waiting.done = True
 
 
 def _in_savepoint(connection: Connection, waiting: _Waiting) -> None:
@@ -147,18 +156,6 @@ def _away(cause: Exception) -> StoreUnavailable:
     error = StoreUnavailable("the PKI's database is away")
     error.__cause__ = cause
     return error
-
-
-def _answer(group: list[_Waiting]) -> None:
-    for waiting in group:
-        if waiting.answer.done():
-            continue  # whoever asked has gone; what was committed stays committed
-        if waiting.error is not None:
-            waiting.answer.set_exception(waiting.error)
-        elif waiting.done:
-            waiting.answer.set_result(waiting.result)
-        else:
-            waiting.answer.cancel()
 
 
 class _PostgreSQL:

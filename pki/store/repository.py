@@ -390,8 +390,9 @@ def _add(connection: Connection, table: Table, **values: object) -> bool:
 
 @cache
 def _insert_if_free(table: Table, dialect_name: str) -> Insert:
-    dialect = postgresql if dialect_name == "postgresql" else sqlite
-    return dialect.insert(table).on_conflict_do_nothing()
+    if dialect_name == "postgresql":
+        return postgresql.insert(table).on_conflict_do_nothing()
+    return sqlite.insert(table).on_conflict_do_nothing()
 
 
 @cache

@@ -12,6 +12,7 @@ import base64
 import binascii
 import hashlib
 import re
+import warnings
 from dataclasses import dataclass
 from datetime import date
 from typing import Final
@@ -36,6 +37,11 @@ _PEM: Final = re.compile(
     r"-----END (?P=label)-----\s*",
     re.ASCII,
 )
+# The library warns of what it reads in hostile names and extensions, and reads on. Nothing of it is
+# certified and everything is reported, so that a line on stderr would be an attacker's to write.
+for _hint in ("Attribute's length must be", "Parsed a serial number"):
+    warnings.filterwarnings("ignore", message=_hint)
+
 # A00.FR.506: SHA-256 or better; MD5 and SHA-1 prove nothing about possession any more.
 _HASHES: Final = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
 
@@ -70,7 +76,7 @@ def verify_csr(pem: str, *, policy: KeyPolicy, today: date) -> VerifiedCSR:
     request = _parse(pem)
     public_key = _checked_key(request, policy=policy, today=today)
     _prove_possession(request)
-    common_name, organization = _subject(request)
+    subject, common_name, organization = _subject(request)
     spki = public_key.public_bytes(
         serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
     )
@@ -79,7 +85,7 @@ def verify_csr(pem: str, *, policy: KeyPolicy, today: date) -> VerifiedCSR:
         public_key_sha256=hashlib.sha256(spki).hexdigest(),
         common_name=common_name,
         organization=organization,
-        anomalies=tuple(_anomalies(request))[:_MAX_ANOMALIES],
+        anomalies=tuple(_anomalies(request, subject))[:_MAX_ANOMALIES],
     )
 
 
@@ -92,7 +98,7 @@ def _parse(pem: str) -> x509.CertificateSigningRequest:
     try:
         der = base64.b64decode(re.sub(r"[\r\n]", "", block["body"]), validate=True)
         return x509.load_der_x509_csr(der)
-    except (binascii.Error, ValueError) as error:
+    except (binascii.Error, ValueError, x509.InvalidVersion) as error:
         raise CSRRejected(RefusalReason.MALFORMED, "not a PKCS#10 request") from error
 
 
@@ -121,30 +127,32 @@ def _prove_possession(request: x509.CertificateSigningRequest) -> None:
         raise CSRRejected(RefusalReason.PROOF_OF_POSSESSION, "not signed by its own key")
 
 
-def _subject(request: x509.CertificateSigningRequest) -> tuple[str | None, str | None]:
+def _subject(
+    request: x509.CertificateSigningRequest,
+) -> tuple[x509.Name, str | None, str | None]:
     try:
+        subject = request.subject
         return (
-            single_attribute(request.subject, NameOID.COMMON_NAME),
-            single_attribute(request.subject, NameOID.ORGANIZATION_NAME),
+            subject,
+            single_attribute(subject, NameOID.COMMON_NAME),
+            single_attribute(subject, NameOID.ORGANIZATION_NAME),
         )
     except NameInvalid as error:
         raise CSRRejected(RefusalReason.WRONG_SUBJECT, str(error)) from error
-    except ValueError as error:
+    except (ValueError, TypeError) as error:  # TypeError: a BIT STRING where text belongs
         raise CSRRejected(RefusalReason.MALFORMED, "the subject cannot be read") from error
 
 
-def _anomalies(request: x509.CertificateSigningRequest) -> list[Anomaly]:
+def _anomalies(request: x509.CertificateSigningRequest, subject: x509.Name) -> list[Anomaly]:
     """What is ignored on purpose but worth a look: C02 and the odd RDN (field-lessons §1.13)."""
     found = [
-        Anomaly(
-            "extra_rdn", f"{attribute.rfc4514_attribute_name}={attribute.value!s}"[:_MAX_DETAIL]
-        )
-        for attribute in request.subject
+        Anomaly("extra_rdn", _visible(f"{attribute.rfc4514_attribute_name}={attribute.value!s}"))
+        for attribute in subject
         if attribute.oid not in {NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME}
     ]
     try:
         extensions = request.extensions
-    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
+    except (ValueError, TypeError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
         return [*found, Anomaly("requested_extension", "unreadable")]
     return [*found, *(_requested(extension) for extension in extensions)]
 
@@ -155,4 +163,9 @@ def _requested(extension: x509.Extension[x509.ExtensionType]) -> Anomaly:
         return Anomaly("requested_ca", "BasicConstraints CA:TRUE")
     if isinstance(value, x509.SubjectAlternativeName):
         return Anomaly("requested_san", f"{len(list(value))} names")
-    return Anomaly("requested_extension", extension.oid.dotted_string[:_MAX_DETAIL])
+    return Anomaly("requested_extension", _visible(extension.oid.dotted_string))
+
+
+def _visible(text: str) -> str:
+    """Bounded, and without control characters: no log is forged, and PostgreSQL stores no NUL."""
+    return "".join(c if c.isprintable() else "?" for c in text[:_MAX_DETAIL])

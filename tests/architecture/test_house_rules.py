@@ -27,7 +27,7 @@ def calls(tree: ast.Module) -> Iterator[ast.Call]:
     return (node for node in ast.walk(tree) if isinstance(node, ast.Call))
 
 
-def test_pure_rooms_ask_nobody_for_the_time():
+def test_pure_rooms_ask_nobody_for_the_time() -> None:
     """Time, identifiers and randomness are arguments."""
     asking = {"now", "utcnow", "today", "uuid1", "uuid4", "token_bytes", "urandom"}
     found = [
@@ -39,7 +39,7 @@ def test_pure_rooms_ask_nobody_for_the_time():
     assert found == []
 
 
-def test_log_events_are_fixed_words():
+def test_log_events_are_fixed_words() -> None:
     """An event is a literal; what varies is a field."""
     levels = {"debug", "info", "warning", "error", "exception", "critical"}
     found = [
@@ -55,7 +55,7 @@ def test_log_events_are_fixed_words():
     assert found == []
 
 
-def test_secrets_are_never_compared_with_equals():
+def test_secrets_are_never_compared_with_equals() -> None:
     """Passwords, digests and secrets go through hmac.compare_digest."""
     secret = ("password", "secret", "digest", "token")
     found = []
@@ -72,7 +72,7 @@ def test_secrets_are_never_compared_with_equals():
     assert found == []
 
 
-def test_the_product_does_not_print():
+def test_the_product_does_not_print() -> None:
     found = [
         f"{name}:{call.lineno}"
         for name, tree in sources(*PACKAGES)
@@ -83,7 +83,7 @@ def test_the_product_does_not_print():
 
 
 @pytest.mark.parametrize("folder", TWINNED)
-def test_every_source_of_the_core_has_its_test(folder: str):
+def test_every_source_of_the_core_has_its_test(folder: str) -> None:
     missing = [
         name
         for name, tree in sources(folder)
@@ -103,7 +103,7 @@ def _has_twin(source: Path) -> bool:
     return any((folder / name).exists() for name in names)
 
 
-def test_every_audit_action_is_written_somewhere():
+def test_every_audit_action_is_written_somewhere() -> None:
     """A word nobody writes is a promise nobody keeps."""
     from csms.domain.audit import AuditAction
 
@@ -117,7 +117,7 @@ def test_every_audit_action_is_written_somewhere():
     assert [action.name for action in AuditAction if action.name not in used] == []
 
 
-def test_every_refusal_reason_is_given_somewhere():
+def test_every_refusal_reason_is_given_somewhere() -> None:
     from csms.domain.admission import RefusalReason
 
     given = {

@@ -37,7 +37,7 @@ def guarded() -> list[APIRoute]:
     return [cast("APIRoute", route) for router in GUARDED for route in router.routes]
 
 
-def test_every_route_is_guarded_or_on_the_anonymous_list():
+def test_every_route_is_guarded_or_on_the_anonymous_list() -> None:
     anonymous, unexpected, included = set(), [], 0
     for route in all_routes():
         if isinstance(route, Route):
@@ -52,7 +52,7 @@ def test_every_route_is_guarded_or_on_the_anonymous_list():
     assert set(OAUTH_PATHS) <= ANONYMOUS_PATHS
 
 
-def test_every_guarded_route_names_exactly_one_scope():
+def test_every_guarded_route_names_exactly_one_scope() -> None:
     for route in guarded():
         assert isinstance(route, GuardedRoute), route.path
         scope = declared_scope(route.dependant)
@@ -62,21 +62,21 @@ def test_every_guarded_route_names_exactly_one_scope():
             Scope(scope)
 
 
-def test_what_is_not_a_get_needs_more_than_a_read_scope():
+def test_what_is_not_a_get_needs_more_than_a_read_scope() -> None:
     for route in guarded():
         scope = declared_scope(route.dependant)
         if route.methods != {"GET"}:
             assert Scope(scope) not in READ_SCOPES, route.path
 
 
-def test_every_scope_but_the_acts_own_opens_a_route():
+def test_every_scope_but_the_acts_own_opens_a_route() -> None:
     """The two left out are needed inside `commands/{action}`."""
     opened = {declared_scope(route.dependant) for route in guarded()} - {SCOPE_OF_THE_ACT}
     inside = {Scope.COMMANDS_DANGEROUS.value, Scope.TRUST_ANCHORS_WRITE.value}
     assert opened | inside == {scope.value for scope in Scope}
 
 
-def test_a_route_without_a_scope_cannot_be_made():
+def test_a_route_without_a_scope_cannot_be_made() -> None:
     router = APIRouter(route_class=GuardedRoute)
     with pytest.raises(AccessUndeclared):
 
@@ -84,7 +84,7 @@ def test_a_route_without_a_scope_cannot_be_made():
         async def open_to_all() -> None: ...
 
 
-def test_a_route_with_two_scopes_cannot_be_made():
+def test_a_route_with_two_scopes_cannot_be_made() -> None:
     router = APIRouter(route_class=GuardedRoute)
     with pytest.raises(AccessUndeclared):
 
@@ -92,7 +92,7 @@ def test_a_route_with_two_scopes_cannot_be_made():
         async def both(one: StationsRead, two: AuditRead) -> None: ...
 
 
-def test_a_scope_of_somebody_elses_dependency_does_not_count():
+def test_a_scope_of_somebody_elses_dependency_does_not_count() -> None:
     """Only the guard's own dependency earns a principal."""
 
     async def impostor() -> Principal:

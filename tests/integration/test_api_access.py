@@ -52,7 +52,7 @@ async def try_all(
     return answers
 
 
-def test_no_route_answers_without_a_token(sqlite_store_url: str):
+def test_no_route_answers_without_a_token(sqlite_store_url: str) -> None:
     async def scene(api: ApiRoom) -> None:
         for route, answer in (await try_all(api, None, routes(api))).items():
             assert answer.status_code == 401, route
@@ -62,7 +62,7 @@ def test_no_route_answers_without_a_token(sqlite_store_url: str):
     room(sqlite_store_url, scene)
 
 
-def test_every_route_refuses_every_scope_but_its_own(sqlite_store_url: str):
+def test_every_route_refuses_every_scope_but_its_own(sqlite_store_url: str) -> None:
     async def scene(api: ApiRoom) -> None:
         await api.house.station("CS-1")
         for scope in Scope:
@@ -75,7 +75,7 @@ def test_every_route_refuses_every_scope_but_its_own(sqlite_store_url: str):
     room(sqlite_store_url, scene)
 
 
-def test_every_route_lets_its_own_scope_through(sqlite_store_url: str):
+def test_every_route_lets_its_own_scope_through(sqlite_store_url: str) -> None:
     async def scene(api: ApiRoom) -> None:
         await api.house.station("CS-1")
         api.house.link.answers = [{"status": "Accepted"}] * 10
@@ -89,7 +89,7 @@ def test_every_route_lets_its_own_scope_through(sqlite_store_url: str):
     room(sqlite_store_url, scene)
 
 
-def test_an_auditor_can_write_nothing(sqlite_store_url: str):
+def test_an_auditor_can_write_nothing(sqlite_store_url: str) -> None:
     """F07: every route that is not a GET refuses the auditor's whole role."""
 
     async def scene(api: ApiRoom) -> None:
@@ -103,7 +103,7 @@ def test_an_auditor_can_write_nothing(sqlite_store_url: str):
     room(sqlite_store_url, scene)
 
 
-def test_with_bearer_read_only_plain_tokens_only_read(sqlite_store_url: str):
+def test_with_bearer_read_only_plain_tokens_only_read(sqlite_store_url: str) -> None:
     """RFC 9700: who steals a bearer token can write nothing with it."""
 
     async def scene(api: ApiRoom) -> None:
@@ -127,7 +127,7 @@ def test_with_bearer_read_only_plain_tokens_only_read(sqlite_store_url: str):
 )
 def test_a_token_comes_in_one_authorization_header_or_not_at_all(
     sqlite_store_url: str, authorization: list[str]
-):
+) -> None:
     async def scene(api: ApiRoom) -> None:
         token = await api.token(Scope.STATIONS_READ)
         headers = [("Authorization", value.format(token)) for value in authorization]
@@ -137,7 +137,7 @@ def test_a_token_comes_in_one_authorization_header_or_not_at_all(
     room(sqlite_store_url, scene)
 
 
-def test_a_token_in_a_query_string_or_a_cookie_is_none(sqlite_store_url: str):
+def test_a_token_in_a_query_string_or_a_cookie_is_none(sqlite_store_url: str) -> None:
     async def scene(api: ApiRoom) -> None:
         token = await api.token(Scope.STATIONS_READ)
         answer = await api.http.get("/api/v1/stations", params={"access_token": token})
@@ -152,7 +152,7 @@ def test_a_token_in_a_query_string_or_a_cookie_is_none(sqlite_store_url: str):
     room(sqlite_store_url, scene)
 
 
-def test_refusals_are_audited_with_actor_route_and_reason(sqlite_store_url: str):
+def test_refusals_are_audited_with_actor_route_and_reason(sqlite_store_url: str) -> None:
     async def scene(api: ApiRoom) -> None:
         await api.house.station("CS-1")
         token = await api.token(Scope.STATIONS_READ)
@@ -168,7 +168,7 @@ def test_refusals_are_audited_with_actor_route_and_reason(sqlite_store_url: str)
     room(sqlite_store_url, scene)
 
 
-def test_a_stranger_cannot_write_the_audit_log_full(sqlite_store_url: str):
+def test_a_stranger_cannot_write_the_audit_log_full(sqlite_store_url: str) -> None:
     """The first refusals of a minute one by one, then a count in the next minute's first."""
 
     async def scene(api: ApiRoom) -> None:
@@ -183,7 +183,7 @@ def test_a_stranger_cannot_write_the_audit_log_full(sqlite_store_url: str):
     room(sqlite_store_url, scene)
 
 
-def test_an_operation_is_shown_to_whoever_may_ask_for_its_act(sqlite_store_url: str):
+def test_an_operation_is_shown_to_whoever_may_ask_for_its_act(sqlite_store_url: str) -> None:
     async def scene(api: ApiRoom) -> None:
         station = await api.house.station("CS-1")
         now = api.house.clock.now()
@@ -212,7 +212,7 @@ def test_an_operation_is_shown_to_whoever_may_ask_for_its_act(sqlite_store_url: 
     room(sqlite_store_url, scene)
 
 
-def test_the_documents_for_everybody_need_no_token(sqlite_store_url: str):
+def test_the_documents_for_everybody_need_no_token(sqlite_store_url: str) -> None:
     async def scene(api: ApiRoom) -> None:
         for path in ("/api/v1/openapi.json", "/pki/ca.pem", "/oauth/jwks.json"):
             assert (await api.http.get(path)).status_code == 200, path

@@ -64,7 +64,7 @@ async def certificate(
     return record
 
 
-def test_certificates_are_listed_shown_and_filtered(sqlite_store_url: str):
+def test_certificates_are_listed_shown_and_filtered(sqlite_store_url: str) -> None:
     async def scene(api: ApiRoom) -> None:
         one, two = await api.house.station("CS-1"), await api.house.station("CS-2")
         first = await certificate(api, one.id, 1)
@@ -96,7 +96,9 @@ def test_certificates_are_listed_shown_and_filtered(sqlite_store_url: str):
         {"expires_before": "2026-11-25T00:00:00"},
     ],
 )
-def test_a_filter_that_means_nothing_is_refused(sqlite_store_url: str, parameters: dict[str, str]):
+def test_a_filter_that_means_nothing_is_refused(
+    sqlite_store_url: str, parameters: dict[str, str]
+) -> None:
     async def scene(api: ApiRoom) -> None:
         assert (await api.call("GET", "/certificates", params=parameters)).status_code == 422
 
@@ -104,7 +106,7 @@ def test_a_filter_that_means_nothing_is_refused(sqlite_store_url: str, parameter
 
 
 @pytest.mark.parametrize("certificate_id", ["1", "x" * 36, str(uuid4())])
-def test_an_unknown_certificate_is_not_found(sqlite_store_url: str, certificate_id: str):
+def test_an_unknown_certificate_is_not_found(sqlite_store_url: str, certificate_id: str) -> None:
     async def scene(api: ApiRoom) -> None:
         path = f"/certificates/{certificate_id}"
         assert (await api.call("GET", path)).status_code == 404
@@ -117,7 +119,7 @@ def test_an_unknown_certificate_is_not_found(sqlite_store_url: str, certificate_
     room(sqlite_store_url, scene)
 
 
-def test_revoking_answers_which_nodes_cut_the_session(sqlite_store_url: str):
+def test_revoking_answers_which_nodes_cut_the_session(sqlite_store_url: str) -> None:
     async def scene(api: ApiRoom) -> None:
         station = await api.house.station("CS-1")
         record = await certificate(api, station.id)
@@ -145,7 +147,9 @@ def test_revoking_answers_which_nodes_cut_the_session(sqlite_store_url: str):
 @pytest.mark.parametrize(
     "body", [{}, {"reason": "because"}, {"reason": 1}, {"reason": "cACompromise"}]
 )
-def test_a_revocation_needs_one_of_the_reasons(sqlite_store_url: str, body: dict[str, object]):
+def test_a_revocation_needs_one_of_the_reasons(
+    sqlite_store_url: str, body: dict[str, object]
+) -> None:
     async def scene(api: ApiRoom) -> None:
         station = await api.house.station("CS-1")
         record = await certificate(api, station.id)
@@ -158,7 +162,9 @@ def test_a_revocation_needs_one_of_the_reasons(sqlite_store_url: str, body: dict
     room(sqlite_store_url, scene)
 
 
-def test_a_renewal_is_an_operation_to_watch_and_asking_again_joins_it(sqlite_store_url: str):
+def test_a_renewal_is_an_operation_to_watch_and_asking_again_joins_it(
+    sqlite_store_url: str,
+) -> None:
     async def scene(api: ApiRoom) -> None:
         await api.house.station("CS-1")
         path = "/stations/CS-1/certificates/renewal"
@@ -174,7 +180,7 @@ def test_a_renewal_is_an_operation_to_watch_and_asking_again_joins_it(sqlite_sto
     room(sqlite_store_url, scene)
 
 
-def test_certificate_requests_are_listed_by_status(sqlite_store_url: str):
+def test_certificate_requests_are_listed_by_status(sqlite_store_url: str) -> None:
     async def scene(api: ApiRoom) -> None:
         station = await api.house.station("CS-1")
         request = CertificateRequest(
@@ -199,7 +205,7 @@ def test_certificate_requests_are_listed_by_status(sqlite_store_url: str):
     room(sqlite_store_url, scene)
 
 
-def test_security_events_are_listed_newest_first_and_by_station(sqlite_store_url: str):
+def test_security_events_are_listed_newest_first_and_by_station(sqlite_store_url: str) -> None:
     async def scene(api: ApiRoom) -> None:
         one, two = await api.house.station("CS-1"), await api.house.station("CS-2")
         now = api.house.clock.now()
@@ -226,7 +232,7 @@ def test_security_events_are_listed_newest_first_and_by_station(sqlite_store_url
     room(sqlite_store_url, scene)
 
 
-def test_audit_entries_come_in_their_order_and_can_be_hashed_again(sqlite_store_url: str):
+def test_audit_entries_come_in_their_order_and_can_be_hashed_again(sqlite_store_url: str) -> None:
     async def scene(api: ApiRoom) -> None:
         for number in range(3):
             await api.house.station(f"CS-{number}")
@@ -256,7 +262,7 @@ def test_audit_entries_come_in_their_order_and_can_be_hashed_again(sqlite_store_
     room(sqlite_store_url, scene)
 
 
-def test_a_new_client_gets_its_secret_once_and_works(sqlite_store_url: str):
+def test_a_new_client_gets_its_secret_once_and_works(sqlite_store_url: str) -> None:
     async def scene(api: ApiRoom) -> None:
         answer = await api.call(
             "POST", "/oauth-clients", {"name": "watcher", "roles": [Role.AUDITOR.value]}
@@ -274,7 +280,7 @@ def test_a_new_client_gets_its_secret_once_and_works(sqlite_store_url: str):
     room(sqlite_store_url, scene)
 
 
-def test_nobody_hands_out_scopes_he_does_not_hold(sqlite_store_url: str):
+def test_nobody_hands_out_scopes_he_does_not_hold(sqlite_store_url: str) -> None:
     async def scene(api: ApiRoom) -> None:
         body = {"name": "mighty", "roles": ["administrator"]}
         answer = await api.call("POST", "/oauth-clients", body, scopes=[Scope.CLIENTS_MANAGE])
@@ -300,7 +306,7 @@ def test_nobody_hands_out_scopes_he_does_not_hold(sqlite_store_url: str):
 )
 def test_a_client_that_makes_no_sense_is_refused(
     sqlite_store_url: str, body: dict[str, object], pointer: str
-):
+) -> None:
     async def scene(api: ApiRoom) -> None:
         answer = await api.call("POST", "/oauth-clients", body)
         assert answer.status_code == 422
@@ -309,7 +315,7 @@ def test_a_client_that_makes_no_sense_is_refused(
     room(sqlite_store_url, scene)
 
 
-def test_the_ca_certificates_are_for_everybody(sqlite_store_url: str):
+def test_the_ca_certificates_are_for_everybody(sqlite_store_url: str) -> None:
     async def scene(api: ApiRoom) -> None:
         async def anchors() -> TrustAnchors:
             return TrustAnchors(

@@ -12,8 +12,7 @@ from uuid import uuid4
 import pytest
 import trustme
 import typer
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from csms.api.server import ApiServer, listen
 from csms.api_client import certificate, client, station
@@ -153,7 +152,7 @@ def failed(result: Result) -> str:
     return line
 
 
-def test_station_add_prints_the_password_and_the_same_as_json(csms: Any):
+def test_station_add_prints_the_password_and_the_same_as_json(csms: Any) -> None:
     result = csms("station", "add", "NEW-1", "--serial-number", "SN-N1", "--profile", "2")
     assert result.exit_code == 0, result.output
     lines = dict(line.rsplit(maxsplit=1) for line in result.stdout.splitlines())
@@ -167,13 +166,13 @@ def test_station_add_prints_the_password_and_the_same_as_json(csms: Any):
     assert "password" not in json.loads(csms("station", "show", "NEW-2", "--json").stdout)
 
 
-def test_what_the_api_refuses_is_one_line_with_the_place(csms: Any):
+def test_what_the_api_refuses_is_one_line_with_the_place(csms: Any) -> None:
     line = failed(csms("station", "add", "BAD-1", "--serial-number", "a.example.com"))
     assert "/serial_number: 1 to 25" in line
     assert "no such station" in failed(csms("station", "show", "BAD-1"))
 
 
-def test_a_wrong_command_line_is_exit_code_2(csms: Any):
+def test_a_wrong_command_line_is_exit_code_2(csms: Any) -> None:
     for arguments in (
         ("station", "add", "X"),
         ("station", "add", "X", "--serial-number", "S", "--profile", "4"),
@@ -184,7 +183,7 @@ def test_a_wrong_command_line_is_exit_code_2(csms: Any):
         assert csms(*arguments).exit_code == 2, arguments
 
 
-def test_station_list_and_show(csms: Any):
+def test_station_list_and_show(csms: Any) -> None:
     listed = json.loads(csms("station", "list", "--json").stdout)
     assert "CS-1" in [one["identity"] for one in listed]
     table = csms("station", "list").stdout
@@ -194,7 +193,7 @@ def test_station_list_and_show(csms: Any):
     assert "not" not in csms("station", "show", "CS-1").stdout.split()
 
 
-def test_stations_are_imported_and_what_failed_is_named(csms: Any, tmp_path: Path):
+def test_stations_are_imported_and_what_failed_is_named(csms: Any, tmp_path: Path) -> None:
     file = tmp_path / "stations.csv"
     file.write_text(
         "identity,serial_number,security_profile,groups\n"
@@ -213,7 +212,7 @@ def test_stations_are_imported_and_what_failed_is_named(csms: Any, tmp_path: Pat
     assert shown["groups"] == ["depot", "north"]
 
 
-def test_doctor_names_the_failing_check_and_what_to_do(csms: Any):
+def test_doctor_names_the_failing_check_and_what_to_do(csms: Any) -> None:
     result = csms("station", "doctor", "CS-1")
     assert result.exit_code == 0, result.output
     assert "CS-1 is registered for profile 2, not connected." in result.stdout
@@ -228,7 +227,7 @@ def test_doctor_names_the_failing_check_and_what_to_do(csms: Any):
     assert "No attempt to connect has been seen" in unknown
 
 
-def test_a_command_prints_the_stations_answer(csms: Any, running: Running):
+def test_a_command_prints_the_stations_answer(csms: Any, running: Running) -> None:
     running.house.link.answers = [{"status": "Accepted"}, {"status": "Scheduled"}]
     payload = '{"type":"OnIdle"}'
     result = csms("station", "command", "CS-1", "Reset", payload)
@@ -237,7 +236,7 @@ def test_a_command_prints_the_stations_answer(csms: Any, running: Running):
     assert json.loads(result.stdout) == {"status": "Scheduled"}
 
 
-def test_a_command_that_fails_says_how(csms: Any, running: Running):
+def test_a_command_that_fails_says_how(csms: Any, running: Running) -> None:
     running.house.link.answers = [NotConnected(), StationRefused("NotSupported", "no reset")]
     command = ("station", "command", "CS-1", "Reset", '{"type":"OnIdle"}')
     assert "not connected" in failed(csms(*command))
@@ -245,14 +244,14 @@ def test_a_command_that_fails_says_how(csms: Any, running: Running):
     assert "/type" in failed(csms(*command[:-1], '{"type":"Now"}'))
 
 
-def test_disconnect_password_and_renew(csms: Any, running: Running):
+def test_disconnect_password_and_renew(csms: Any, running: Running) -> None:
     assert csms("station", "disconnect", "CS-1").stdout == "Disconnected.\n"
     assert "not connected" in failed(csms("station", "password", "CS-1"))
     operation = json.loads(csms("station", "renew", "CS-1", "--json").stdout)
     assert (operation["kind"], operation["state"]) == ("renew_certificate", "waiting")
 
 
-def test_certificates_are_listed_shown_and_revoked(csms: Any):
+def test_certificates_are_listed_shown_and_revoked(csms: Any) -> None:
     identity = str(CERTIFICATE_ID)
     listed = json.loads(csms("certificate", "list", "--station", "CS-1", "--json").stdout)
     assert [one["id"] for one in listed] == [identity]
@@ -269,7 +268,7 @@ def test_certificates_are_listed_shown_and_revoked(csms: Any):
 
 def test_a_client_is_added_to_a_file_used_and_removed(
     csms: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     file = tmp_path / "auditor.json"
     result = csms("client", "add", "auditor", "--role", "auditor", "--output", str(file), "--json")
     assert result.exit_code == 0, result.output
@@ -295,7 +294,7 @@ def test_a_client_is_added_to_a_file_used_and_removed(
 
 def test_where_the_api_is_not_there_is_one_line(
     csms: Any, tmp_path: Path, running: Running, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     monkeypatch.setenv("CSMS_URL", "https://localhost:1")
     assert "cannot reach https://localhost:1" in failed(csms("station", "list"))
     monkeypatch.setenv("CSMS_URL", "http://localhost:1")
@@ -309,7 +308,7 @@ def test_where_the_api_is_not_there_is_one_line(
     assert "no such file" in failed(csms("station", "list"))
 
 
-def test_every_command_has_an_example_in_its_help(csms: Any):
+def test_every_command_has_an_example_in_its_help(csms: Any) -> None:
     for name, sub in (("station", station), ("client", client), ("certificate", certificate)):
         for command in sub.app.registered_commands:
             assert command.callback is not None

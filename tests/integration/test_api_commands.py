@@ -24,7 +24,7 @@ GET_VARIABLES = {
 PATH = "/stations/CS-1/commands"
 
 
-def test_the_answer_is_the_stations_own(sqlite_store_url: str):
+def test_the_answer_is_the_stations_own(sqlite_store_url: str) -> None:
     async def scene(api: ApiRoom) -> None:
         await api.house.station("CS-1")
         api.house.link.answers = [{"getVariableResult": []}]
@@ -50,7 +50,9 @@ def test_the_answer_is_the_stations_own(sqlite_store_url: str):
         (StationRefused("NotSupported", "no such variable"), 502),
     ],
 )
-def test_each_failure_has_its_status(sqlite_store_url: str, ending: StationCallError, status: int):
+def test_each_failure_has_its_status(
+    sqlite_store_url: str, ending: StationCallError, status: int
+) -> None:
     async def scene(api: ApiRoom) -> None:
         await api.house.station("CS-1")
         api.house.link.answers = [ending]
@@ -67,7 +69,7 @@ def test_each_failure_has_its_status(sqlite_store_url: str, ending: StationCallE
     room(sqlite_store_url, scene)
 
 
-def test_a_payload_that_breaks_the_schema_never_leaves(sqlite_store_url: str):
+def test_a_payload_that_breaks_the_schema_never_leaves(sqlite_store_url: str) -> None:
     async def scene(api: ApiRoom) -> None:
         await api.house.station("CS-1")
         answer = await api.call("POST", f"{PATH}/Reset", {"type": "Now", "more": 1})
@@ -79,7 +81,7 @@ def test_a_payload_that_breaks_the_schema_never_leaves(sqlite_store_url: str):
 
 
 @pytest.mark.parametrize("action", ["reset", "Nonsense", "Heartbeat", "BootNotification"])
-def test_what_is_no_command_of_ours_is_not_found(sqlite_store_url: str, action: str):
+def test_what_is_no_command_of_ours_is_not_found(sqlite_store_url: str, action: str) -> None:
     async def scene(api: ApiRoom) -> None:
         await api.house.station("CS-1")
         answer = await api.call("POST", f"{PATH}/{action}", {})
@@ -88,7 +90,7 @@ def test_what_is_no_command_of_ours_is_not_found(sqlite_store_url: str, action: 
     room(sqlite_store_url, scene)
 
 
-def test_a_dangerous_action_needs_its_own_scope(sqlite_store_url: str):
+def test_a_dangerous_action_needs_its_own_scope(sqlite_store_url: str) -> None:
     async def scene(api: ApiRoom) -> None:
         await api.house.station("CS-1")
         api.house.link.answers = [{"status": "Accepted"}]
@@ -104,7 +106,7 @@ def test_a_dangerous_action_needs_its_own_scope(sqlite_store_url: str):
     room(sqlite_store_url, scene)
 
 
-def test_a_command_is_at_most_64_kib(sqlite_store_url: str):
+def test_a_command_is_at_most_64_kib(sqlite_store_url: str) -> None:
     async def scene(api: ApiRoom) -> None:
         await api.house.station("CS-1")
         answer = await api.call("POST", f"{PATH}/GetVariables", {"x": "y" * (64 << 10)})
@@ -116,7 +118,7 @@ def test_a_command_is_at_most_64_kib(sqlite_store_url: str):
 
 
 @pytest.mark.parametrize("body", [[], "x", 1, None])
-def test_a_payload_is_an_object(sqlite_store_url: str, body: object):
+def test_a_payload_is_an_object(sqlite_store_url: str, body: object) -> None:
     async def scene(api: ApiRoom) -> None:
         await api.house.station("CS-1")
         assert (await api.call("POST", f"{PATH}/Reset", body)).status_code == 422

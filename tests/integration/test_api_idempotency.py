@@ -14,7 +14,9 @@ NEW = {"identity": "CS-001", "serial_number": "SN-001", "security_profile": 2}
 KEY = {"Idempotency-Key": "first"}
 
 
-def test_a_repeated_registration_shows_the_station_without_its_password(sqlite_store_url: str):
+def test_a_repeated_registration_shows_the_station_without_its_password(
+    sqlite_store_url: str,
+) -> None:
     async def scene(api: ApiRoom) -> None:
         token = await api.token(*Scope)
         first = await api.call("POST", "/stations", NEW, token=token, headers=KEY)
@@ -29,7 +31,7 @@ def test_a_repeated_registration_shows_the_station_without_its_password(sqlite_s
     room(sqlite_store_url, scene)
 
 
-def test_a_repeated_client_shows_no_secret(sqlite_store_url: str):
+def test_a_repeated_client_shows_no_secret(sqlite_store_url: str) -> None:
     async def scene(api: ApiRoom) -> None:
         token = await api.token(*Scope)
         body = {"name": "a", "roles": ["auditor"]}
@@ -42,7 +44,7 @@ def test_a_repeated_client_shows_no_secret(sqlite_store_url: str):
     room(sqlite_store_url, scene)
 
 
-def test_a_key_belongs_to_one_request(sqlite_store_url: str):
+def test_a_key_belongs_to_one_request(sqlite_store_url: str) -> None:
     """Another body, another path: 422, and nothing happens."""
 
     async def scene(api: ApiRoom) -> None:
@@ -59,7 +61,7 @@ def test_a_key_belongs_to_one_request(sqlite_store_url: str):
     room(sqlite_store_url, scene)
 
 
-def test_a_key_belongs_to_one_client(sqlite_store_url: str):
+def test_a_key_belongs_to_one_client(sqlite_store_url: str) -> None:
     async def scene(api: ApiRoom) -> None:
         await api.house.station("CS-1")
         for _ in range(2):
@@ -69,7 +71,7 @@ def test_a_key_belongs_to_one_client(sqlite_store_url: str):
     room(sqlite_store_url, scene)
 
 
-def test_a_refused_request_uses_up_no_key(sqlite_store_url: str):
+def test_a_refused_request_uses_up_no_key(sqlite_store_url: str) -> None:
     async def scene(api: ApiRoom) -> None:
         token = await api.token(*Scope)
         bad = NEW | {"serial_number": "a.b"}
@@ -84,7 +86,7 @@ def test_a_refused_request_uses_up_no_key(sqlite_store_url: str):
 
 
 @pytest.mark.parametrize("key", ["", "a b", "x" * 256, "\u00e9"])
-def test_a_malformed_key_is_refused(sqlite_store_url: str, key: str):
+def test_a_malformed_key_is_refused(sqlite_store_url: str, key: str) -> None:
     async def scene(api: ApiRoom) -> None:
         headers: Any = {"Idempotency-Key": key.encode("latin-1")}
         answer = await api.call("POST", "/stations", NEW, headers=headers)
@@ -96,7 +98,7 @@ def test_a_malformed_key_is_refused(sqlite_store_url: str, key: str):
 RESET = ("/stations/CS-1/commands/Reset", {"type": "OnIdle"})
 
 
-def test_a_repeated_command_is_sent_once(sqlite_store_url: str):
+def test_a_repeated_command_is_sent_once(sqlite_store_url: str) -> None:
     async def scene(api: ApiRoom) -> None:
         await api.house.station("CS-1")
         api.house.link.answers = [{"status": "Accepted"}]
@@ -108,7 +110,7 @@ def test_a_repeated_command_is_sent_once(sqlite_store_url: str):
     room(sqlite_store_url, scene)
 
 
-def test_a_command_without_an_answer_is_not_sent_again(sqlite_store_url: str):
+def test_a_command_without_an_answer_is_not_sent_again(sqlite_store_url: str) -> None:
     """It may have been carried out; 504 stays 504 under the same key."""
 
     async def scene(api: ApiRoom) -> None:
@@ -124,7 +126,7 @@ def test_a_command_without_an_answer_is_not_sent_again(sqlite_store_url: str):
     room(sqlite_store_url, scene)
 
 
-def test_a_command_that_never_left_may_be_tried_again(sqlite_store_url: str):
+def test_a_command_that_never_left_may_be_tried_again(sqlite_store_url: str) -> None:
     async def scene(api: ApiRoom) -> None:
         await api.house.station("CS-1")
         api.house.link.answers = [NotConnected(), {"status": "Accepted"}]
@@ -137,7 +139,7 @@ def test_a_command_that_never_left_may_be_tried_again(sqlite_store_url: str):
     room(sqlite_store_url, scene)
 
 
-def test_the_same_key_at_the_same_time_sends_one_command(sqlite_store_url: str):
+def test_the_same_key_at_the_same_time_sends_one_command(sqlite_store_url: str) -> None:
     async def scene(api: ApiRoom) -> None:
         await api.house.station("CS-1")
         api.house.link.answers = [{"status": "Accepted"}] * 3
@@ -160,7 +162,7 @@ def test_the_same_key_at_the_same_time_sends_one_command(sqlite_store_url: str):
     room(sqlite_store_url, scene)
 
 
-def test_the_same_registration_at_the_same_time_makes_one_station(sqlite_store_url: str):
+def test_the_same_registration_at_the_same_time_makes_one_station(sqlite_store_url: str) -> None:
     async def scene(api: ApiRoom) -> None:
         token = await api.token(*Scope)
         async with asyncio.TaskGroup() as group:

@@ -55,7 +55,7 @@ def serve(
     asyncio.run(main())
 
 
-def test_https_with_the_callers_context_and_nothing_about_the_server():
+def test_https_with_the_callers_context_and_nothing_about_the_server() -> None:
     ca = trustme.CA()
 
     async def scene(server: ApiServer) -> None:
@@ -71,7 +71,7 @@ def test_https_with_the_callers_context_and_nothing_about_the_server():
     serve(scene, server_context(ca))
 
 
-def test_a_new_certificate_is_served_without_a_restart():
+def test_a_new_certificate_is_served_without_a_restart() -> None:
     """B14: load_cert_chain on the live context."""
     old, new = trustme.CA(), trustme.CA()
     context = server_context(old)
@@ -89,7 +89,7 @@ def test_a_new_certificate_is_served_without_a_restart():
     serve(scene, context)
 
 
-def test_plain_http_is_not_answered_on_the_tls_port():
+def test_plain_http_is_not_answered_on_the_tls_port() -> None:
     async def scene(server: ApiServer) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(b"GET /hello HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -109,7 +109,9 @@ def test_plain_http_is_not_answered_on_the_tls_port():
         b"GET /hello HTTP/1.1\r\nHost: x\r\n\r\nGET /hel",
     ],
 )
-def test_who_does_not_finish_a_request_is_let_go(monkeypatch: pytest.MonkeyPatch, sent: bytes):
+def test_who_does_not_finish_a_request_is_let_go(
+    monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
     """D10: silence, half a head, half a body, half a second request."""
     monkeypatch.setattr(server_module, "_REQUEST_SECONDS", 0.2)
     monkeypatch.setattr(server_module, "_KEEP_ALIVE_SECONDS", 0.2)
@@ -126,7 +128,7 @@ def test_who_does_not_finish_a_request_is_let_go(monkeypatch: pytest.MonkeyPatch
     serve(scene)
 
 
-def test_a_head_is_bounded():
+def test_a_head_is_bounded() -> None:
     async def scene(server: ApiServer) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(b"GET /hello HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 40_000)
@@ -137,7 +139,7 @@ def test_a_head_is_bounded():
     serve(scene)
 
 
-def test_a_socket_bound_before_tells_its_port_before_there_is_an_app():
+def test_a_socket_bound_before_tells_its_port_before_there_is_an_app() -> None:
     async def main() -> None:
         sock = listen("127.0.0.1", 0)
         port = sock.getsockname()[1]
@@ -151,7 +153,7 @@ def test_a_socket_bound_before_tells_its_port_before_there_is_an_app():
     asyncio.run(main())
 
 
-def test_the_metrics_port_says_what_is_ready_and_what_is_not():
+def test_the_metrics_port_says_what_is_ready_and_what_is_not() -> None:
     registry = CollectorRegistry()
     Counter("csms_things", "things", registry=registry).inc()
     state: dict[str, str | None] = {"database": None}

@@ -46,7 +46,7 @@ async def connect(api: ApiRoom, identity: str) -> None:
         await work.commit()
 
 
-def test_registering_shows_the_generated_password_once(sqlite_store_url: str):
+def test_registering_shows_the_generated_password_once(sqlite_store_url: str) -> None:
     async def scene(api: ApiRoom) -> None:
         answer = await api.call("POST", "/stations", NEW | {"groups": ["depot"]})
         assert answer.status_code == 201
@@ -67,7 +67,7 @@ def test_registering_shows_the_generated_password_once(sqlite_store_url: str):
     room(sqlite_store_url, scene)
 
 
-def test_profile_3_has_no_password(sqlite_store_url: str):
+def test_profile_3_has_no_password(sqlite_store_url: str) -> None:
     async def scene(api: ApiRoom) -> None:
         answer = await api.call("POST", "/stations", NEW | {"security_profile": 3})
         assert answer.status_code == 201
@@ -97,7 +97,7 @@ def test_profile_3_has_no_password(sqlite_store_url: str):
 )
 def test_what_is_wrong_is_named_by_pointer(
     sqlite_store_url: str, change: dict[str, object], pointers: list[str]
-):
+) -> None:
     async def scene(api: ApiRoom) -> None:
         answer = await api.call("POST", "/stations", NEW | change)
         assert answer.status_code == 422
@@ -109,7 +109,7 @@ def test_what_is_wrong_is_named_by_pointer(
 
 def test_a_taken_identity_in_any_case_or_a_taken_serial_number_is_a_conflict(
     sqlite_store_url: str,
-):
+) -> None:
     async def scene(api: ApiRoom) -> None:
         assert (await api.call("POST", "/stations", NEW)).status_code == 201
         for taken in ({"identity": "cs-001", "serial_number": "SN-2"}, {"identity": "CS-2"}):
@@ -120,7 +120,7 @@ def test_a_taken_identity_in_any_case_or_a_taken_serial_number_is_a_conflict(
     room(sqlite_store_url, scene)
 
 
-def test_nothing_is_registered_when_the_pki_does_not(sqlite_store_url: str):
+def test_nothing_is_registered_when_the_pki_does_not(sqlite_store_url: str) -> None:
     async def scene(api: ApiRoom) -> None:
         api.house.pki.fails = [PkiRefused(PkiReason.REQUEST_CONFLICT), PkiUnavailable()]
         assert (await api.call("POST", "/stations", NEW)).status_code == 409
@@ -132,7 +132,7 @@ def test_nothing_is_registered_when_the_pki_does_not(sqlite_store_url: str):
     room(sqlite_store_url, scene)
 
 
-def test_pages_follow_each_other_to_the_end(sqlite_store_url: str):
+def test_pages_follow_each_other_to_the_end(sqlite_store_url: str) -> None:
     async def scene(api: ApiRoom) -> None:
         for number in range(5):
             await api.house.station(f"CS-{number}")
@@ -163,7 +163,7 @@ def test_pages_follow_each_other_to_the_end(sqlite_store_url: str):
 )
 def test_a_wrong_parameter_is_refused_by_name(
     sqlite_store_url: str, parameters: object, parameter: str
-):
+) -> None:
     async def scene(api: ApiRoom) -> None:
         answer = await api.call("GET", "/stations", params=parameters)
         assert answer.status_code == 422
@@ -172,7 +172,7 @@ def test_a_wrong_parameter_is_refused_by_name(
     room(sqlite_store_url, scene)
 
 
-def test_connected_stations_are_shown_with_their_node_and_filtered(sqlite_store_url: str):
+def test_connected_stations_are_shown_with_their_node_and_filtered(sqlite_store_url: str) -> None:
     async def scene(api: ApiRoom) -> None:
         await api.house.station("CS-1")
         await api.house.station("CS-2", groups=("depot",))
@@ -191,7 +191,7 @@ def test_connected_stations_are_shown_with_their_node_and_filtered(sqlite_store_
     room(sqlite_store_url, scene)
 
 
-def test_a_change_is_kept_and_what_is_left_out_stays(sqlite_store_url: str):
+def test_a_change_is_kept_and_what_is_left_out_stays(sqlite_store_url: str) -> None:
     async def scene(api: ApiRoom) -> None:
         await api.call("POST", "/stations", NEW | {"groups": ["a"]})
         answer = await api.call("PATCH", "/stations/CS-001", {"blocked": True})
@@ -218,7 +218,7 @@ def test_a_change_is_kept_and_what_is_left_out_stays(sqlite_store_url: str):
 )
 def test_a_change_that_may_not_be_is_refused(
     sqlite_store_url: str, change: dict[str, object], pointer: str
-):
+) -> None:
     """A05.FR.07 and mass assignment (F12)."""
 
     async def scene(api: ApiRoom) -> None:
@@ -232,7 +232,7 @@ def test_a_change_that_may_not_be_is_refused(
     room(sqlite_store_url, scene)
 
 
-def test_a_deleted_station_is_gone(sqlite_store_url: str):
+def test_a_deleted_station_is_gone(sqlite_store_url: str) -> None:
     async def scene(api: ApiRoom) -> None:
         await api.call("POST", "/stations", NEW)
         answer = await api.call("DELETE", "/stations/CS-001")
@@ -244,7 +244,7 @@ def test_a_deleted_station_is_gone(sqlite_store_url: str):
 
 
 @pytest.mark.parametrize("identity", ["nobody", "a:b", "..", "x" * 49, "%00", "%C3%A9"])
-def test_who_is_not_registered_is_not_found(sqlite_store_url: str, identity: str):
+def test_who_is_not_registered_is_not_found(sqlite_store_url: str, identity: str) -> None:
     async def scene(api: ApiRoom) -> None:
         for path in (f"/stations/{identity}", f"/stations/{identity}/connection-attempts"):
             answer = await api.call("GET", path)
@@ -256,7 +256,7 @@ def test_who_is_not_registered_is_not_found(sqlite_store_url: str, identity: str
     room(sqlite_store_url, scene)
 
 
-def test_disconnect_says_whether_there_was_a_session(sqlite_store_url: str):
+def test_disconnect_says_whether_there_was_a_session(sqlite_store_url: str) -> None:
     async def scene(api: ApiRoom) -> None:
         await api.house.station("CS-1")
         for connected in (True, False):
@@ -271,7 +271,7 @@ def test_disconnect_says_whether_there_was_a_session(sqlite_store_url: str):
 @pytest.mark.parametrize("status", ["Accepted", "Rejected", "RebootRequired"])
 def test_a_password_change_answers_the_status_and_never_the_password(
     sqlite_store_url: str, status: str
-):
+) -> None:
     async def scene(api: ApiRoom) -> None:
         await api.house.station("CS-1")
         await connect(api, "CS-1")
@@ -286,7 +286,7 @@ def test_a_password_change_answers_the_status_and_never_the_password(
     room(sqlite_store_url, scene)
 
 
-def test_a_password_change_needs_a_connected_station(sqlite_store_url: str):
+def test_a_password_change_needs_a_connected_station(sqlite_store_url: str) -> None:
     async def scene(api: ApiRoom) -> None:
         await api.house.station("CS-1")
         assert (await api.call("POST", "/stations/CS-1/password")).status_code == 409
@@ -297,7 +297,7 @@ def test_a_password_change_needs_a_connected_station(sqlite_store_url: str):
     room(sqlite_store_url, scene)
 
 
-def test_connection_attempts_say_which_check_failed(sqlite_store_url: str):
+def test_connection_attempts_say_which_check_failed(sqlite_store_url: str) -> None:
     async def scene(api: ApiRoom) -> None:
         now = api.house.clock.now()
         refused = ConnectionAttempt(

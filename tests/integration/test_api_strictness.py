@@ -46,7 +46,7 @@ async def post(api: ApiRoom, content: bytes, headers: dict[str, str]) -> int:
         ("", 415),
     ],
 )
-def test_a_body_is_application_json(sqlite_store_url: str, media_type: str, status: int):
+def test_a_body_is_application_json(sqlite_store_url: str, media_type: str, status: int) -> None:
     async def scene(api: ApiRoom) -> None:
         assert await post(api, GOOD, {"Content-Type": media_type}) == status
 
@@ -74,14 +74,14 @@ def test_a_body_is_application_json(sqlite_store_url: str, media_type: str, stat
 )
 def test_a_body_is_one_json_object_without_surprises(
     sqlite_store_url: str, content: bytes, status: int
-):
+) -> None:
     async def scene(api: ApiRoom) -> None:
         assert await post(api, content, JSON) == status
 
     room(sqlite_store_url, scene)
 
 
-def test_a_body_is_at_most_256_kib(sqlite_store_url: str):
+def test_a_body_is_at_most_256_kib(sqlite_store_url: str) -> None:
     """Announced as too long, or without an announcement."""
 
     async def scene(api: ApiRoom) -> None:
@@ -95,7 +95,7 @@ def test_a_body_is_at_most_256_kib(sqlite_store_url: str):
     room(sqlite_store_url, scene)
 
 
-def test_a_strangers_body_is_not_even_read(sqlite_store_url: str):
+def test_a_strangers_body_is_not_even_read(sqlite_store_url: str) -> None:
     async def scene(api: ApiRoom) -> None:
         async def poisoned() -> AsyncIterator[bytes]:
             raise AssertionError("read before the token was checked")
@@ -124,7 +124,7 @@ def test_a_strangers_body_is_not_even_read(sqlite_store_url: str):
 )
 def test_what_is_not_there_is_a_problem_document_too(
     sqlite_store_url: str, method: str, path: str, status: int
-):
+) -> None:
     async def scene(api: ApiRoom) -> None:
         answer = await api.http.request(method, path)
         assert answer.status_code == status
@@ -135,7 +135,7 @@ def test_what_is_not_there_is_a_problem_document_too(
     room(sqlite_store_url, scene)
 
 
-def test_every_answer_carries_the_security_headers(sqlite_store_url: str):
+def test_every_answer_carries_the_security_headers(sqlite_store_url: str) -> None:
     async def scene(api: ApiRoom) -> None:
         for answer in (
             await api.call("GET", "/stations"),
@@ -152,7 +152,7 @@ def test_every_answer_carries_the_security_headers(sqlite_store_url: str):
     room(sqlite_store_url, scene)
 
 
-def test_no_origin_is_let_in_by_cors(sqlite_store_url: str):
+def test_no_origin_is_let_in_by_cors(sqlite_store_url: str) -> None:
     async def scene(api: ApiRoom) -> None:
         headers = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
         answer = await api.http.options("/api/v1/stations", headers=headers)
@@ -162,7 +162,7 @@ def test_no_origin_is_let_in_by_cors(sqlite_store_url: str):
     room(sqlite_store_url, scene)
 
 
-def test_a_database_that_is_away_is_503_with_a_time(sqlite_store_url: str):
+def test_a_database_that_is_away_is_503_with_a_time(sqlite_store_url: str) -> None:
     async def scene(api: ApiRoom) -> None:
         token = await api.token(*Scope)
         client, secret = await api.client(Scope.STATIONS_READ)
@@ -179,7 +179,7 @@ def test_a_database_that_is_away_is_503_with_a_time(sqlite_store_url: str):
 
 def test_an_error_that_nobody_named_says_nothing(
     sqlite_store_url: str, capsys: pytest.CaptureFixture[str]
-):
+) -> None:
     async def scene(api: ApiRoom) -> None:
         async def broken() -> None:
             raise RuntimeError("the secret is hunter2")
@@ -199,7 +199,7 @@ def test_an_error_that_nobody_named_says_nothing(
     assert "hunter2" not in logged
 
 
-def test_a_store_error_while_refusing_is_still_a_refusal(sqlite_store_url: str):
+def test_a_store_error_while_refusing_is_still_a_refusal(sqlite_store_url: str) -> None:
     async def scene(api: ApiRoom) -> None:
         def away() -> object:
             raise StoreUnavailable
@@ -212,7 +212,7 @@ def test_a_store_error_while_refusing_is_still_a_refusal(sqlite_store_url: str):
     room(sqlite_store_url, scene)
 
 
-def test_openapi_describes_problems_and_scopes(sqlite_store_url: str):
+def test_openapi_describes_problems_and_scopes(sqlite_store_url: str) -> None:
     async def scene(api: ApiRoom) -> None:
         document = (await api.http.get("/api/v1/openapi.json")).json()
         scheme = document["components"]["securitySchemes"]["OAuth2"]

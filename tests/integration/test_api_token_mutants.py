@@ -31,8 +31,12 @@ def encoded(value: Any) -> str:
 
 def parts(token: str) -> tuple[Json, Json, str]:
     header, payload, signature = token.split(".")
-    decode = lambda text: json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))  # noqa: E731 -- two uses in one line
-    return decode(header), decode(payload), signature
+    return decoded(header), decoded(payload), signature
+
+
+def decoded(text: str) -> Json:
+    value: Json = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+    return value
 
 
 def signed(signer: LocalSigner, header: Json, claims: Any) -> str:
@@ -73,7 +77,7 @@ def merged(value: Json, changes: Json) -> Json:
 
 
 def none_alg(_: LocalSigner, token: str) -> str:
-    header, claims, _ = parts(token)
+    header, claims, _signature = parts(token)
     return f"{encoded(header | {'alg': 'none'})}.{encoded(claims)}."
 
 
@@ -98,7 +102,7 @@ def by_a_stranger(_: LocalSigner, token: str) -> str:
 
 
 def by_a_stranger_with_his_key_inside(_: LocalSigner, token: str) -> str:
-    header, claims, _ = parts(token)
+    header, claims, _signature = parts(token)
     numbers = STRANGER.public_key().public_numbers()
     jwk = {
         "kty": "EC",
@@ -111,7 +115,7 @@ def by_a_stranger_with_his_key_inside(_: LocalSigner, token: str) -> str:
 
 
 def der_signature(signer: LocalSigner, token: str) -> str:
-    from cryptography.hazmat.primitives import hashes  # noqa: PLC0415 -- this mutant alone
+    from cryptography.hazmat.primitives import hashes
 
     signing_input = token.rpartition(".")[0]
     value = signer.keys["1"].sign(signing_input.encode(), ec.ECDSA(hashes.SHA256()))
@@ -197,7 +201,7 @@ MUTANTS: dict[str, tuple[Callable[[LocalSigner, str], str], TokenFault]] = {
 }
 
 
-def test_the_token_that_the_mutants_come_from_is_good(sqlite_store_url: str):
+def test_the_token_that_the_mutants_come_from_is_good(sqlite_store_url: str) -> None:
     async def scene(api: ApiRoom) -> None:
         token = await api.token(Scope.STATIONS_READ)
         assert (await api.call("GET", "/stations", token=token)).status_code == 200
@@ -208,7 +212,7 @@ def test_the_token_that_the_mutants_come_from_is_good(sqlite_store_url: str):
     room(sqlite_store_url, scene)
 
 
-def test_every_mutant_is_refused_for_its_own_reason(sqlite_store_url: str):
+def test_every_mutant_is_refused_for_its_own_reason(sqlite_store_url: str) -> None:
     """401 with the same words for all; what was wrong is for the audit log only."""
     assert len(MUTANTS) >= 40
 
@@ -251,19 +255,21 @@ def test_every_mutant_is_refused_for_its_own_reason(sqlite_store_url: str):
         "A" * 5000,
     ],
 )
-def test_noise_is_a_malformed_token_or_header_and_never_an_error(sqlite_store_url: str, text: str):
+def test_noise_is_a_malformed_token_or_header_and_never_an_error(
+    sqlite_store_url: str, text: str
+) -> None:
     async def scene(api: ApiRoom) -> None:
         assert await api.tokens.principal(text) in {TokenFault.MALFORMED, TokenFault.HEADER}
 
     room(sqlite_store_url, scene)
 
 
-def test_every_fault_has_a_mutant():
+def test_every_fault_has_a_mutant() -> None:
     assert {fault for _, fault in MUTANTS.values()} == set(TokenFault)
 
 
 @pytest.mark.parametrize("seconds", [299, 300])
-def test_a_token_ends_when_it_says(sqlite_store_url: str, seconds: int):
+def test_a_token_ends_when_it_says(sqlite_store_url: str, seconds: int) -> None:
     async def scene(api: ApiRoom) -> None:
         token = await api.token(Scope.STATIONS_READ)
         api.house.clock.pass_time(timedelta(seconds=seconds))
@@ -273,7 +279,7 @@ def test_a_token_ends_when_it_says(sqlite_store_url: str, seconds: int):
     room(sqlite_store_url, scene)
 
 
-def test_a_removed_clients_token_is_refused_at_once(sqlite_store_url: str):
+def test_a_removed_clients_token_is_refused_at_once(sqlite_store_url: str) -> None:
     async def scene(api: ApiRoom) -> None:
         client, secret = await api.client(Scope.STATIONS_READ)
         token = (await api.ask_token((client.client_id, secret))).json()["access_token"]
@@ -288,7 +294,7 @@ def test_a_removed_clients_token_is_refused_at_once(sqlite_store_url: str):
     room(sqlite_store_url, scene)
 
 
-def test_unknown_key_names_do_not_make_us_fetch_again_and_again(sqlite_store_url: str):
+def test_unknown_key_names_do_not_make_us_fetch_again_and_again(sqlite_store_url: str) -> None:
     """F08: one fetch in ten seconds, however many tokens ask for it."""
 
     async def scene(api: ApiRoom) -> None:

@@ -17,13 +17,14 @@ from tests.fixtures.api_room import ISSUER, ApiRoom, room
 
 def claims_of(token: str) -> tuple[dict[str, object], dict[str, object]]:
     header, payload, _ = token.split(".")
-    return tuple(  # type: ignore[return-value]
+    decoded: list[dict[str, object]] = [
         json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
         for part in (header, payload)
-    )
+    ]
+    return decoded[0], decoded[1]
 
 
-def test_a_client_gets_a_short_token_for_what_it_asked(sqlite_store_url: str):
+def test_a_client_gets_a_short_token_for_what_it_asked(sqlite_store_url: str) -> None:
     """RFC 9068: at+jwt, ES256, our issuer, one audience, at most ten minutes."""
 
     async def scene(api: ApiRoom) -> None:
@@ -60,7 +61,9 @@ def test_a_client_gets_a_short_token_for_what_it_asked(sqlite_store_url: str):
     room(sqlite_store_url, scene)
 
 
-def test_without_a_scope_parameter_the_token_has_all_the_client_holds(sqlite_store_url: str):
+def test_without_a_scope_parameter_the_token_has_all_the_client_holds(
+    sqlite_store_url: str,
+) -> None:
     async def scene(api: ApiRoom) -> None:
         client, secret = await api.client(Scope.STATIONS_READ, Scope.AUDIT_READ)
         answer = await api.ask_token((client.client_id, secret))
@@ -73,7 +76,9 @@ def test_without_a_scope_parameter_the_token_has_all_the_client_holds(sqlite_sto
     "scope",
     ["stations:write", "stations:read stations:write", "nonsense", "", "stations:read  audit:read"],
 )
-def test_a_scope_beyond_the_clients_own_is_refused_not_dropped(sqlite_store_url: str, scope: str):
+def test_a_scope_beyond_the_clients_own_is_refused_not_dropped(
+    sqlite_store_url: str, scope: str
+) -> None:
     async def scene(api: ApiRoom) -> None:
         client, secret = await api.client(Scope.STATIONS_READ)
         answer = await api.ask_token((client.client_id, secret), scope=scope)
@@ -84,7 +89,7 @@ def test_a_scope_beyond_the_clients_own_is_refused_not_dropped(sqlite_store_url:
     room(sqlite_store_url, scene)
 
 
-def test_an_unknown_client_and_a_wrong_secret_are_told_the_same(sqlite_store_url: str):
+def test_an_unknown_client_and_a_wrong_secret_are_told_the_same(sqlite_store_url: str) -> None:
     async def scene(api: ApiRoom) -> None:
         client, _ = await api.client(Scope.STATIONS_READ)
         wrong = await api.ask_token((client.client_id, "wrong"))
@@ -100,7 +105,7 @@ def test_an_unknown_client_and_a_wrong_secret_are_told_the_same(sqlite_store_url
     room(sqlite_store_url, scene)
 
 
-def test_the_secret_comes_by_basic_only(sqlite_store_url: str):
+def test_the_secret_comes_by_basic_only(sqlite_store_url: str) -> None:
     """client_secret_post, a query string, a second method beside Basic: refused."""
 
     async def scene(api: ApiRoom) -> None:
@@ -142,7 +147,7 @@ def test_the_secret_comes_by_basic_only(sqlite_store_url: str):
 )
 def test_a_malformed_request_is_refused(
     sqlite_store_url: str, content: bytes, media_type: str, error: str
-):
+) -> None:
     async def scene(api: ApiRoom) -> None:
         client, secret = await api.client(Scope.STATIONS_READ)
         answer = await api.http.post(
@@ -169,7 +174,9 @@ def test_a_malformed_request_is_refused(
         "Digest x",
     ],
 )
-def test_a_malformed_credential_is_an_invalid_client(sqlite_store_url: str, authorization: str):
+def test_a_malformed_credential_is_an_invalid_client(
+    sqlite_store_url: str, authorization: str
+) -> None:
     async def scene(api: ApiRoom) -> None:
         answer = await api.http.post(
             "/oauth/token",
@@ -181,7 +188,7 @@ def test_a_malformed_credential_is_an_invalid_client(sqlite_store_url: str, auth
     room(sqlite_store_url, scene)
 
 
-def test_a_client_that_fails_too_often_from_one_source_has_to_wait(sqlite_store_url: str):
+def test_a_client_that_fails_too_often_from_one_source_has_to_wait(sqlite_store_url: str) -> None:
     """Even the right secret waits then, and nothing more is audited."""
 
     async def scene(api: ApiRoom) -> None:
@@ -199,7 +206,7 @@ def test_a_client_that_fails_too_often_from_one_source_has_to_wait(sqlite_store_
     room(sqlite_store_url, scene)
 
 
-def test_a_source_that_tries_many_clients_has_to_wait_altogether(sqlite_store_url: str):
+def test_a_source_that_tries_many_clients_has_to_wait_altogether(sqlite_store_url: str) -> None:
     async def scene(api: ApiRoom) -> None:
         for number in range(FAILURES_PER_SOURCE):
             assert (await api.ask_token((f"client-{number}", "x"))).status_code == 401
@@ -209,7 +216,7 @@ def test_a_source_that_tries_many_clients_has_to_wait_altogether(sqlite_store_ur
     room(sqlite_store_url, scene)
 
 
-def test_success_costs_no_budget(sqlite_store_url: str):
+def test_success_costs_no_budget(sqlite_store_url: str) -> None:
     async def scene(api: ApiRoom) -> None:
         client, secret = await api.client(Scope.STATIONS_READ)
         for _ in range(FAILURES_PER_CLIENT + 2):
@@ -218,7 +225,7 @@ def test_success_costs_no_budget(sqlite_store_url: str):
     room(sqlite_store_url, scene)
 
 
-def test_metadata_announces_what_is_there(sqlite_store_url: str):
+def test_metadata_announces_what_is_there(sqlite_store_url: str) -> None:
     """RFC 8414; authlib's own check of it agrees."""
 
     async def scene(api: ApiRoom) -> None:
@@ -240,7 +247,7 @@ def test_metadata_announces_what_is_there(sqlite_store_url: str):
     room(sqlite_store_url, scene)
 
 
-def test_the_jwks_shows_public_halves_only(sqlite_store_url: str):
+def test_the_jwks_shows_public_halves_only(sqlite_store_url: str) -> None:
     async def scene(api: ApiRoom) -> None:
         keys = (await api.http.get("/oauth/jwks.json")).json()["keys"]
         assert [key["kid"] for key in keys] == ["1"]
@@ -249,7 +256,7 @@ def test_the_jwks_shows_public_halves_only(sqlite_store_url: str):
     room(sqlite_store_url, scene)
 
 
-def test_tokens_of_both_versions_hold_after_a_key_rotation(sqlite_store_url: str):
+def test_tokens_of_both_versions_hold_after_a_key_rotation(sqlite_store_url: str) -> None:
     async def scene(api: ApiRoom) -> None:
         old = await api.token(Scope.STATIONS_READ)
         assert (await api.call("GET", "/stations", token=old)).status_code == 200
@@ -265,7 +272,7 @@ def test_tokens_of_both_versions_hold_after_a_key_rotation(sqlite_store_url: str
 
 def test_known_tokens_hold_while_the_signer_is_away_and_new_ones_do_not_come(
     sqlite_store_url: str,
-):
+) -> None:
     async def scene(api: ApiRoom) -> None:
         token = await api.token(Scope.STATIONS_READ)
         assert (await api.call("GET", "/stations", token=token)).status_code == 200
@@ -280,7 +287,7 @@ def test_known_tokens_hold_while_the_signer_is_away_and_new_ones_do_not_come(
     room(sqlite_store_url, scene)
 
 
-def test_while_no_key_is_known_the_api_says_so(sqlite_store_url: str):
+def test_while_no_key_is_known_the_api_says_so(sqlite_store_url: str) -> None:
     async def scene(api: ApiRoom) -> None:
         token = await api.token(Scope.STATIONS_READ)
         api.signer.away = True

@@ -67,6 +67,7 @@ class Memory:
     roots: list[x509.Certificate] = field(default_factory=list)
     variables: dict[tuple[str, str], str] = field(default_factory=dict)
     network_profiles: dict[int, Json] = field(default_factory=dict)
+    cut_at_delivery: bool = False  # the line breaks when the next certificate arrives
 
     def signing_request(self, common_name: str | None = None) -> str:
         """A CSR over a fresh key; the key before it is thrown away (A02.FR.02)."""
@@ -122,6 +123,7 @@ class Station(ChargePoint):  # type: ignore[misc]  # the package is untyped
         super().__init__(memory.identity, connection, response_timeout=PATIENCE, logger=LOGGER)
         self.memory = memory
         self.asked: asyncio.Queue[tuple[Action, Json]] = asyncio.Queue()
+        self.offline = asyncio.Event()
 
     async def next_asked(self, action: Action) -> Json:
         """The next CALL that the CSMS made on its own, which must be this one."""
@@ -139,7 +141,11 @@ class Station(ChargePoint):  # type: ignore[misc]  # the package is untyped
         self.asked.put_nowait((Action.trigger_message, payload))
 
     @answers(Action.certificate_signed)
-    def on_certificate_signed(self, **payload: Any) -> call_result.CertificateSigned:
+    async def on_certificate_signed(self, **payload: Any) -> call_result.CertificateSigned:
+        if self.memory.cut_at_delivery:
+            self.memory.cut_at_delivery = False
+            await self._connection.close()
+            return call_result.CertificateSigned(status="Rejected")  # which never leaves
         kept = self.memory.keep(payload["certificate_chain"])
         return call_result.CertificateSigned(status="Accepted" if kept else "Rejected")
 
@@ -257,3 +263,4 @@ async def connected(
 async def _listen(station: Station) -> None:
     with suppress(ConnectionClosed):
         await station.start()
+    station.offline.set()

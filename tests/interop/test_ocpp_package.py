@@ -212,6 +212,34 @@ def test_a_csr_for_another_serial_number_brings_no_certificate(
     assert len(desk.certificates()) == 1
 
 
+def test_a_certificate_whose_delivery_was_cut_off_is_delivered_again(
+    product: Product, tmp_path: Path
+) -> None:
+    """A02: kept for the station until it says what it thinks of it; it is the same certificate."""
+    desk, memory = registered(product, tmp_path)
+    memory.cut_at_delivery = True
+
+    async def cut_off() -> None:
+        async with connected(product.ocpp(2), memory, password=desk.password) as station:
+            await boot(station, desk.serial_number)
+            await asyncio.to_thread(desk.renew)
+            await station.next_asked(Action.trigger_message)
+            request = call.SignCertificate(csr=memory.signing_request())
+            assert (await station.call(request, suppress=False)).status == "Accepted"
+            await station.offline.wait()
+        assert memory.keys == []
+
+    async def walk() -> None:
+        await cut_off()
+        assert list((await asyncio.to_thread(desk.certificates)).values()) == ["delivered"]
+        async with connected(product.ocpp(2), memory, password=desk.password) as station:
+            await boot(station, desk.serial_number)
+            await station.next_asked(Action.certificate_signed)
+        await asyncio.to_thread(desk.wait_for_certificates, {memory.serial_of(0): "accepted"})
+
+    run(walk())
+
+
 @pytest.mark.parametrize("password", ["x" * 40, ""], ids=["wrong", "empty"])
 def test_it_is_refused_with_another_password(
     product: Product, tmp_path: Path, password: str

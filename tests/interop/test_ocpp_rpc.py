@@ -17,6 +17,9 @@ from tests.fixtures.node import Node
 from tests.fixtures.product import Product
 from tests.interop.operator_desk import Json, OperatorDesk, normal
 
+# The first of these tests may have to install the npm packages; the walk itself takes seconds.
+pytestmark = pytest.mark.timeout(300)
+
 SCRIPT = Path(__file__).parent / "ocpp_rpc_station.mjs"
 STOP_SECONDS = 20
 PRIORITY = {

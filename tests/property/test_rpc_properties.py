@@ -81,7 +81,7 @@ def test_compact_and_spaced_json_read_the_same(value: Any) -> None:
 
 @unhurried
 @given(json_values, ordinary_text, st.booleans())
-def test_a_repeated_key_is_found_in_any_layout(value: Any, key: str, spaced: bool) -> None:  # noqa: FBT001 - hypothesis calls by name
+def test_a_repeated_key_is_found_in_any_layout(value: Any, key: str, spaced: bool) -> None:
     separators = (", ", " : ") if spaced else (",", ":")
     member = json.dumps({key: value}, separators=separators)[1:-1]
     if not nests_too_deeply(f"[{{{member}}}]"):

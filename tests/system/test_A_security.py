@@ -71,14 +71,16 @@ def obtain_certificate(product: Product, station: dict[str, Any], peer: Peer, ke
     return str(signed["certificateChain"])
 
 
-def test_TC_A_01_valid_credentials_are_let_in(product: Product):
+def test_TC_A_01_valid_credentials_are_let_in(product: Product) -> None:
     with on_profile_2(product, station := product.station()) as peer:
         assert peer.boot(station["serial_number"])["status"] == "Accepted"
         assert peer.connection.subprotocol == "ocpp2.0.1"
 
 
 @pytest.mark.parametrize("wrong", ["{identity}x", "x{identity}", "", "someone-else"])
-def test_TC_A_02_a_user_name_that_is_not_the_identity_is_refused(product: Product, wrong: str):
+def test_TC_A_02_a_user_name_that_is_not_the_identity_is_refused(
+    product: Product, wrong: str
+) -> None:
     station = product.station()
     user = wrong.format(identity=station["identity"])
     with pytest.raises(InvalidStatus) as refusal:
@@ -91,7 +93,7 @@ def test_TC_A_02_a_user_name_that_is_not_the_identity_is_refused(product: Produc
     assert refusal.value.response.status_code == 401
 
 
-def test_TC_A_03_a_wrong_password_is_refused_and_the_right_one_is_not(product: Product):
+def test_TC_A_03_a_wrong_password_is_refused_and_the_right_one_is_not(product: Product) -> None:
     station = product.station()
     with pytest.raises(InvalidStatus) as refusal:
         on_profile_2(product, station, password="x" * 40)
@@ -101,7 +103,7 @@ def test_TC_A_03_a_wrong_password_is_refused_and_the_right_one_is_not(product: P
 
 def test_TC_A_07_and_TC_A_11_a_station_gets_its_certificate_and_comes_back_with_it(
     product: Product, tmp_path: Path
-):
+) -> None:
     """The last steps of TC_A_11: on the new certificate, Boot without serialNumber Accepted."""
     station = product.station()
     key = enrolled(product, station, tmp_path)
@@ -113,7 +115,7 @@ def test_TC_A_07_and_TC_A_11_a_station_gets_its_certificate_and_comes_back_with_
 
 def test_TC_A_08_every_invalid_certificate_is_refused_and_the_valid_one_right_after(
     product: Product, tmp_path: Path
-):
+) -> None:
     station, other = product.station(), product.station()
     (tmp_path / "good").mkdir()
     (tmp_path / "other").mkdir()
@@ -151,7 +153,7 @@ def self_signed(key: Key, serial_number: str) -> str:
     return certificate.public_bytes(serialization.Encoding.PEM).decode()
 
 
-def test_TC_A_09_an_accepted_password_is_the_only_one(product: Product):
+def test_TC_A_09_an_accepted_password_is_the_only_one(product: Product) -> None:
     station = product.station()
     with on_profile_2(product, station) as peer:
         peer.boot(station["serial_number"])
@@ -168,7 +170,7 @@ def test_TC_A_09_an_accepted_password_is_the_only_one(product: Product):
         on_profile_2(product, station)
 
 
-def test_TC_A_10_a_rejected_password_changes_nothing(product: Product):
+def test_TC_A_10_a_rejected_password_changes_nothing(product: Product) -> None:
     station = product.station()
     with on_profile_2(product, station) as peer:
         peer.boot(station["serial_number"])
@@ -192,7 +194,7 @@ def result_of(data: dict[str, Any], status: str) -> dict[str, Any]:
 
 def test_TC_A_14_a_rejected_certificate_and_the_event_after_it_are_survived(
     product: Product, tmp_path: Path
-):
+) -> None:
     station = product.station()
     key = Key(tmp_path)
     with on_profile_2(product, station) as peer:
@@ -225,7 +227,7 @@ def status_of(product: Product, station: dict[str, Any]) -> list[str]:
     return [item["status"] for item in answer.json()["items"]]
 
 
-def test_after_profile_3_nothing_less_opens_the_door(product: Product, tmp_path: Path):
+def test_after_profile_3_nothing_less_opens_the_door(product: Product, tmp_path: Path) -> None:
     """A00.FR.002, A05.FR.07: the last step of the issue's walk, and TC_A_19 steps 10 and 11."""
     station = product.station()
     key = enrolled(product, station, tmp_path)
@@ -246,7 +248,7 @@ def test_after_profile_3_nothing_less_opens_the_door(product: Product, tmp_path:
 
 def test_rotation_supersedes_the_predecessor_only_when_the_successor_is_seen(
     product: Product, tmp_path: Path
-):
+) -> None:
     station = product.station()
     (tmp_path / "1").mkdir()
     (tmp_path / "2").mkdir()
@@ -267,7 +269,7 @@ def test_rotation_supersedes_the_predecessor_only_when_the_successor_is_seen(
 
 def test_revocation_cuts_the_live_session_and_keeps_the_station_out(
     product: Product, tmp_path: Path
-):
+) -> None:
     station = product.station()
     key = enrolled(product, station, tmp_path)
     with on_profile_3(product, station["identity"], key) as peer:

@@ -22,7 +22,7 @@ def connected(product: Product, station: dict[str, Any], *subprotocols: str) -> 
     )
 
 
-def test_TC_B_01_a_known_station_is_accepted(product: Product):
+def test_TC_B_01_a_known_station_is_accepted(product: Product) -> None:
     with connected(product, station := product.station()) as peer:
         answer = peer.boot(station["serial_number"])
         assert answer["status"] == "Accepted"
@@ -31,7 +31,7 @@ def test_TC_B_01_a_known_station_is_accepted(product: Product):
         assert peer.status()[0] == 3
 
 
-def test_TC_B_02_pending_first_and_accepted_at_the_next_boot(product: Product):
+def test_TC_B_02_pending_first_and_accepted_at_the_next_boot(product: Product) -> None:
     station = product.station(registration_status="Pending")
     with connected(product, station) as peer:
         assert peer.boot(station["serial_number"])["status"] == "Pending"
@@ -44,7 +44,9 @@ def test_TC_B_02_pending_first_and_accepted_at_the_next_boot(product: Product):
 
 
 @pytest.mark.parametrize("status", ["Pending", "Rejected"])
-def test_TC_B_30_before_it_is_accepted_a_station_is_not_listened_to(product: Product, status: str):
+def test_TC_B_30_before_it_is_accepted_a_station_is_not_listened_to(
+    product: Product, status: str
+) -> None:
     station = product.station(registration_status=status)
     with connected(product, station) as peer:
         assert peer.boot(station["serial_number"])["status"] == status
@@ -56,12 +58,12 @@ def test_TC_B_30_before_it_is_accepted_a_station_is_not_listened_to(product: Pro
         assert peer.status()[2] == "SecurityError"
 
 
-def test_before_its_first_boot_a_station_is_not_listened_to(product: Product):
+def test_before_its_first_boot_a_station_is_not_listened_to(product: Product) -> None:
     with connected(product, product.station()) as peer:
         assert peer.status()[2] == "SecurityError"
 
 
-def test_TC_B_31_a_pending_station_may_be_asked_to_boot_again(product: Product):
+def test_TC_B_31_a_pending_station_may_be_asked_to_boot_again(product: Product) -> None:
     station = product.station(registration_status="Pending")
     with connected(product, station) as peer:
         peer.boot(station["serial_number"])
@@ -80,7 +82,7 @@ def test_TC_B_31_a_pending_station_may_be_asked_to_boot_again(product: Product):
         assert peer.boot(station["serial_number"], reason="Triggered")["status"] == "Accepted"
 
 
-def test_a_rejected_station_is_told_nothing(product: Product):
+def test_a_rejected_station_is_told_nothing(product: Product) -> None:
     """B03.FR.03."""
     station = product.station(registration_status="Rejected")
     with connected(product, station) as peer:
@@ -95,7 +97,9 @@ def test_a_rejected_station_is_told_nothing(product: Product):
 @pytest.mark.parametrize(
     "offered", [("ocpp0.1", "ocpp2.0.1"), ("ocpp2.1", "ocpp2.0.1"), ("ocpp2.0.1", "ocpp1.6")]
 )
-def test_TC_B_58_the_common_subprotocol_is_chosen(product: Product, offered: tuple[str, ...]):
+def test_TC_B_58_the_common_subprotocol_is_chosen(
+    product: Product, offered: tuple[str, ...]
+) -> None:
     with connected(product, product.station(), *offered) as peer:
         assert peer.connection.subprotocol == "ocpp2.0.1"
 
@@ -103,13 +107,13 @@ def test_TC_B_58_the_common_subprotocol_is_chosen(product: Product, offered: tup
 @pytest.mark.parametrize("offered", [("ocpp0.1",), ("OCPP2.0.1",), ("ocpp1.6", "ocpp2.1")])
 def test_TC_B_58_without_a_common_subprotocol_there_is_no_upgrade(
     product: Product, offered: tuple[str, ...]
-):
+) -> None:
     with pytest.raises(InvalidStatus) as refusal:
         connected(product, product.station(), *offered)
     assert refusal.value.response.status_code == 400
 
 
-def test_a_reconnect_without_boot_is_still_accepted(product: Product):
+def test_a_reconnect_without_boot_is_still_accepted(product: Product) -> None:
     """Part 4 §5.3: a plain reconnect does not boot again."""
     station = product.station()
     with connected(product, station) as peer:
@@ -118,7 +122,7 @@ def test_a_reconnect_without_boot_is_still_accepted(product: Product):
         assert peer.status()[0] == 3
 
 
-def test_the_newest_authenticated_connection_wins(product: Product):
+def test_the_newest_authenticated_connection_wins(product: Product) -> None:
     station = product.station()
     with connected(product, station) as old:
         old.boot(station["serial_number"])
@@ -128,7 +132,7 @@ def test_the_newest_authenticated_connection_wins(product: Product):
                 old.connection.recv(timeout=5)
 
 
-def test_the_two_errors_users_meet_most_are_told_apart(product: Product):
+def test_the_two_errors_users_meet_most_are_told_apart(product: Product) -> None:
     station = product.station()
     trigger = {"requestedMessage": "Heartbeat"}
     offline = product.command(station["identity"], "TriggerMessage", trigger)

@@ -56,7 +56,7 @@ def apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Product, s
 
 def test_a_station_enrols_with_a_pki_in_another_process(
     apart: tuple[Product, str, Path], tmp_path: Path
-):
+) -> None:
     product, _, callers = apart
     station = product.station()
     key = enrolled(product, station, tmp_path)
@@ -75,7 +75,7 @@ def caller(callers: Path, role: str | None) -> httpx2.Client:
     return httpx2.Client(verify=context, trust_env=False, timeout=10)
 
 
-def test_a_caller_may_ask_what_its_role_may_ask(apart: tuple[Product, str, Path]):
+def test_a_caller_may_ask_what_its_role_may_ask(apart: tuple[Product, str, Path]) -> None:
     """policies/callers.toml: a gateway reads the anchors; it never gets a station certificate."""
     _, url, callers = apart
     with caller(callers, "gateway") as http:
@@ -84,7 +84,7 @@ def test_a_caller_may_ask_what_its_role_may_ask(apart: tuple[Product, str, Path]
         assert http.post(f"{url}/v1/revocations", json={}).status_code == 403
 
 
-def test_without_a_certificate_there_is_no_conversation(apart: tuple[Product, str, Path]):
+def test_without_a_certificate_there_is_no_conversation(apart: tuple[Product, str, Path]) -> None:
     _, url, callers = apart
     with caller(callers, None) as http, pytest.raises(httpx2.TransportError):
         http.get(f"{url}/v1/trust-anchors")
@@ -92,7 +92,7 @@ def test_without_a_certificate_there_is_no_conversation(apart: tuple[Product, st
 
 def test_a_station_certificate_does_not_open_the_pki(
     apart: tuple[Product, str, Path], tmp_path: Path
-):
+) -> None:
     product, url, callers = apart
     key = enrolled(product, product.station(), tmp_path)
     import ssl
@@ -106,7 +106,7 @@ def test_a_station_certificate_does_not_open_the_pki(
         http.get(f"{url}/v1/trust-anchors")
 
 
-def test_caller_keys_are_private_to_their_owner(apart: tuple[Product, str, Path]):
+def test_caller_keys_are_private_to_their_owner(apart: tuple[Product, str, Path]) -> None:
     _, _, callers = apart
     assert {path.name for path in callers.glob("*.pem")} >= {"api.pem", "gateway.pem", "worker.pem"}
     assert all(path.stat().st_mode & 0o077 == 0 for path in callers.glob("*.pem"))

@@ -34,7 +34,7 @@ def issued_certificates(product: Product) -> list[tuple[str, bytes]]:
         return database.execute("select kind, der from certificates").fetchall()
 
 
-def test_everything_is_still_there_after_ctrl_c(own_product: Product, tmp_path: Path):
+def test_everything_is_still_there_after_ctrl_c(own_product: Product, tmp_path: Path) -> None:
     product = own_product
     station = product.station()
     key = enrolled(product, station, tmp_path)
@@ -55,7 +55,7 @@ def test_everything_is_still_there_after_ctrl_c(own_product: Product, tmp_path: 
         on_profile_2(product, station)
 
 
-def test_a_kill_loses_nothing_that_was_acknowledged(own_product: Product, tmp_path: Path):
+def test_a_kill_loses_nothing_that_was_acknowledged(own_product: Product, tmp_path: Path) -> None:
     product = own_product
     station = product.station()
     key = enrolled(product, station, tmp_path)
@@ -74,7 +74,7 @@ def test_a_kill_loses_nothing_that_was_acknowledged(own_product: Product, tmp_pa
 
 def test_one_signature_per_certificate_stands_in_vaults_own_audit_file(
     own_product: Product, tmp_path: Path
-):
+) -> None:
     product = own_product
     for number in range(3):
         (tmp_path / str(number)).mkdir()
@@ -93,7 +93,7 @@ def test_one_signature_per_certificate_stands_in_vaults_own_audit_file(
 
 def test_openssl_accepts_every_station_chain_and_only_as_a_client(
     own_product: Product, tmp_path: Path
-):
+) -> None:
     product = own_product
     station = product.station()
     key = enrolled(product, station, tmp_path)
@@ -113,7 +113,9 @@ def test_openssl_accepts_every_station_chain_and_only_as_a_client(
     assert "purpose" in refusal.stderr
 
 
-def test_a_station_certificate_cannot_pass_for_a_server(own_product: Product, tmp_path: Path):
+def test_a_station_certificate_cannot_pass_for_a_server(
+    own_product: Product, tmp_path: Path
+) -> None:
     """The issuing CA's EKU holds even against a client that checks no purpose of the leaf."""
     product = own_product
     key = enrolled(product, product.station(), tmp_path)
@@ -144,7 +146,7 @@ def test_a_station_certificate_cannot_pass_for_a_server(own_product: Product, tm
     assert "unsuitable certificate purpose" in client.stdout + client.stderr
 
 
-def test_pkilint_finds_no_error_in_any_certificate(own_product: Product, tmp_path: Path):
+def test_pkilint_finds_no_error_in_any_certificate(own_product: Product, tmp_path: Path) -> None:
     """By pkilint's own command, over everything the CA of this product has made."""
     product = own_product
     (tmp_path / "key").mkdir()
@@ -172,7 +174,7 @@ def test_pkilint_finds_no_error_in_any_certificate(own_product: Product, tmp_pat
     assert seen["server"] >= 1
 
 
-def test_no_secret_file_is_readable_by_others(own_product: Product):
+def test_no_secret_file_is_readable_by_others(own_product: Product) -> None:
     data = own_product.data_dir
     public = {"csms-root.pem", "audit.pub", "endpoints.json", "ca.pem", "csms.log"}
     wrong = [
@@ -183,7 +185,7 @@ def test_no_secret_file_is_readable_by_others(own_product: Product):
     assert wrong == []
 
 
-def test_no_private_key_of_the_ca_lies_on_disk(own_product: Product):
+def test_no_private_key_of_the_ca_lies_on_disk(own_product: Product) -> None:
     """Two keys may: our TLS listener's and the bundled server's, both of this host alone."""
     data = own_product.data_dir
     with_keys = {
@@ -194,7 +196,7 @@ def test_no_private_key_of_the_ca_lies_on_disk(own_product: Product):
     assert with_keys <= {"tls/listener.pem", "openbao/tls.key"}
 
 
-def test_a_second_product_on_the_same_data_is_refused_in_one_line(own_product: Product):
+def test_a_second_product_on_the_same_data_is_refused_in_one_line(own_product: Product) -> None:
     second = subprocess.run(
         [sys.executable, "-m", "csms", "up"],
         env={"PATH": "/usr/bin:/bin", **own_product.environment},
@@ -222,7 +224,7 @@ def test_a_second_product_on_the_same_data_is_refused_in_one_line(own_product: P
 )
 def test_a_wrong_setting_stops_the_start_in_one_line(
     tmp_path: Path, setting: str, value: str, said: str
-):
+) -> None:
     product = make_product(tmp_path, **{setting: value})
     started = subprocess.run(
         [sys.executable, "-m", "csms", "up"],
@@ -238,7 +240,7 @@ def test_a_wrong_setting_stops_the_start_in_one_line(
     assert said in line
 
 
-def test_health_says_what_is_ready(own_product: Product):
+def test_health_says_what_is_ready(own_product: Product) -> None:
     metrics = own_product.endpoints["metrics"]
     import httpx2
 
@@ -248,7 +250,7 @@ def test_health_says_what_is_ready(own_product: Product):
     assert "csms_sessions" in httpx2.get(f"{metrics}/metrics", trust_env=False).text
 
 
-def test_the_public_port_serves_the_anchors_and_nothing_else(own_product: Product):
+def test_the_public_port_serves_the_anchors_and_nothing_else(own_product: Product) -> None:
     import httpx2
 
     base = own_product.endpoints["pki"]
@@ -257,7 +259,7 @@ def test_the_public_port_serves_the_anchors_and_nothing_else(own_product: Produc
         assert httpx2.get(base + path, trust_env=False).status_code == 404, path
 
 
-def test_the_station_key_class_writes_what_openssl_reads(tmp_path: Path):
+def test_the_station_key_class_writes_what_openssl_reads(tmp_path: Path) -> None:
     """The test peer's own tool is sound: its CSR verifies."""
     key = Key(tmp_path)
     (tmp_path / "csr.pem").write_text(key.csr("SN-1", "Example CSO"))

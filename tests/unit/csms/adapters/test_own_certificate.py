@@ -12,8 +12,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509.oid import NameOID
 
-from csms.adapters.clock import SystemRandomness
 from csms.adapters import own_certificate
+from csms.adapters.clock import SystemRandomness
 from csms.adapters.own_certificate import CertificateKeeper, for_caller, for_listener
 from pki.wire import (
     CallerCertificateRequest,

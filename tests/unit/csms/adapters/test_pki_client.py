@@ -11,7 +11,7 @@ def problem(status: int, body: bytes) -> httpx2.Response:
     return httpx2.Response(status, content=body)
 
 
-def test_a_refusal_with_its_reason_is_final():
+def test_a_refusal_with_its_reason_is_final() -> None:
     body = b'{"title":"Refused","status":422,"reason":"weak_key","detail":"RSA 1024"}'
     error = _as_error(problem(422, body))
     assert isinstance(error, PkiRefused)
@@ -28,11 +28,11 @@ def test_a_refusal_with_its_reason_is_final():
         (500, b""),
     ],
 )
-def test_everything_else_may_pass_and_is_asked_again(status: int, body: bytes):
+def test_everything_else_may_pass_and_is_asked_again(status: int, body: bytes) -> None:
     assert isinstance(_as_error(problem(status, body)), PkiUnavailable)
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"[]", b'{"root_pem": 7}'])
-def test_an_answer_that_is_none_is_not_believed(body: bytes):
+def test_an_answer_that_is_none_is_not_believed(body: bytes) -> None:
     with pytest.raises(PkiUnavailable):
         _decoded(body, TrustAnchors)

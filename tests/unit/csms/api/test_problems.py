@@ -34,18 +34,18 @@ def declared_errors() -> list[type[Exception]]:
     ]
 
 
-def test_every_error_that_can_reach_the_api_is_in_the_table():
+def test_every_error_that_can_reach_the_api_is_in_the_table() -> None:
     missing = {error for error in declared_errors() if error not in problems.HANDLED}
     assert missing == INSIDE
 
 
-def test_the_trees_are_drawn_where_they_are_declared():
+def test_the_trees_are_drawn_where_they_are_declared() -> None:
     for _, error in inspect.getmembers(problems, inspect.isclass):
         if issubclass(error, ApiError):
             assert error.__name__ in (problems.__doc__ or "")
 
 
-def test_an_unknown_error_says_nothing_of_itself():
+def test_an_unknown_error_says_nothing_of_itself() -> None:
     problem = problem_of(ValueError("secret"))
     assert problem.document == {
         "type": "about:blank",
@@ -54,7 +54,7 @@ def test_an_unknown_error_says_nothing_of_itself():
     }
 
 
-def test_a_subclass_is_answered_like_its_nearest_ancestor():
+def test_a_subclass_is_answered_like_its_nearest_ancestor() -> None:
     class Later(store.StoreUnavailable):
         pass
 
@@ -77,7 +77,7 @@ def test_a_subclass_is_answered_like_its_nearest_ancestor():
         (ConnectionResetError(), 503),
     ],
 )
-def test_an_error_has_its_status(error: Exception, status: int):
+def test_an_error_has_its_status(error: Exception, status: int) -> None:
     problem = problem_of(error)
     assert problem.status == status
     assert problem.document["status"] == status

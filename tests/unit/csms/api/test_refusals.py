@@ -42,7 +42,7 @@ def record(log: RefusalLog, actor: str, times: int) -> None:
     asyncio.run(main())
 
 
-def test_one_source_gets_its_first_refusals_of_a_minute_recorded():
+def test_one_source_gets_its_first_refusals_of_a_minute_recorded() -> None:
     store, clock = Records(), MovableClock()
     log = RefusalLog(cast("Any", store), clock)
     record(log, "source:a", 20)
@@ -51,7 +51,7 @@ def test_one_source_gets_its_first_refusals_of_a_minute_recorded():
     assert store.kept[-1].actor == "source:b"
 
 
-def test_what_was_not_recorded_is_counted_in_the_next_record():
+def test_what_was_not_recorded_is_counted_in_the_next_record() -> None:
     store, clock = Records(), MovableClock()
     log = RefusalLog(cast("Any", store), clock)
     record(log, "source:a", 20)
@@ -63,7 +63,7 @@ def test_what_was_not_recorded_is_counted_in_the_next_record():
     ]
 
 
-def test_all_sources_together_have_a_bound():
+def test_all_sources_together_have_a_bound() -> None:
     store, clock = Records(), MovableClock()
     log = RefusalLog(cast("Any", store), clock)
     for number in range(RECORDS_IN_ALL + 50):
@@ -74,7 +74,7 @@ def test_all_sources_together_have_a_bound():
     assert len(store.kept) == RECORDS_IN_ALL + 1
 
 
-def test_memory_is_bounded_however_many_sources_come(monkeypatch: Any):
+def test_memory_is_bounded_however_many_sources_come(monkeypatch: Any) -> None:
     monkeypatch.setattr(refusals, "_REMEMBERED_SOURCES", 10)
     log = RefusalLog(cast("Any", Records()), MovableClock())
     for number in range(50):

@@ -10,7 +10,7 @@ from csms.api_client.station_file import read_stations
 HEADER = "identity,serial_number,security_profile"
 
 
-def test_a_line_becomes_a_registration(tmp_path: Path):
+def test_a_line_becomes_a_registration(tmp_path: Path) -> None:
     file = tmp_path / "stations.csv"
     file.write_bytes(
         b"\xef\xbb\xbf"
@@ -41,14 +41,16 @@ def test_a_line_becomes_a_registration(tmp_path: Path):
         (f'{HEADER}\n"CS-1"x,SN-1,2\n', "line 2"),
     ],
 )
-def test_a_file_that_is_wrong_is_refused_with_its_line(tmp_path: Path, text: str, words: str):
+def test_a_file_that_is_wrong_is_refused_with_its_line(
+    tmp_path: Path, text: str, words: str
+) -> None:
     file = tmp_path / "stations.csv"
     file.write_text(text)
     with pytest.raises(ApiFailed, match=words):
         read_stations(file)
 
 
-def test_what_is_no_text_is_one_line(tmp_path: Path):
+def test_what_is_no_text_is_one_line(tmp_path: Path) -> None:
     file = tmp_path / "stations.csv"
     file.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ApiFailed, match="UTF-8"):

@@ -35,7 +35,7 @@ def boot(serial_number: str | None = None) -> messages.BootNotificationRequest:
 )
 def test_the_answer_is_what_people_decided_and_is_remembered(
     tmp_path: Path, status: str, interval: int
-):
+) -> None:
     async def scene(house: Inside) -> None:
         station = await house.station(registration_status=status)
         async with house.store.writing() as work:
@@ -58,7 +58,9 @@ def test_the_answer_is_what_people_decided_and_is_remembered(
 
 
 @pytest.mark.parametrize("said", [None, "SN-1"])
-def test_on_profile_3_the_serial_number_agrees_or_is_absent(tmp_path: Path, said: str | None):
+def test_on_profile_3_the_serial_number_agrees_or_is_absent(
+    tmp_path: Path, said: str | None
+) -> None:
     """B01.FR.11; official cases boot without it."""
 
     async def scene(house: Inside) -> None:
@@ -72,7 +74,7 @@ def test_on_profile_3_the_serial_number_agrees_or_is_absent(tmp_path: Path, said
 
 
 @pytest.mark.parametrize("said", ["SN-2", "sn-1", "SN-1 ", "SN-10"])
-def test_on_profile_3_another_serial_number_ends_the_connection(tmp_path: Path, said: str):
+def test_on_profile_3_another_serial_number_ends_the_connection(tmp_path: Path, said: str) -> None:
     """B01.FR.12, with an event and an audit row that name the check."""
 
     async def scene(house: Inside) -> None:
@@ -91,7 +93,7 @@ def test_on_profile_3_another_serial_number_ends_the_connection(tmp_path: Path, 
     inside(tmp_path, scene)
 
 
-def test_on_profile_2_another_serial_number_is_reported_and_accepted(tmp_path: Path):
+def test_on_profile_2_another_serial_number_is_reported_and_accepted(tmp_path: Path) -> None:
     async def scene(house: Inside) -> None:
         station = await house.station()
         async with house.store.writing() as work:
@@ -105,7 +107,7 @@ def test_on_profile_2_another_serial_number_is_reported_and_accepted(tmp_path: P
     inside(tmp_path, scene)
 
 
-def test_a_boot_wakes_what_waits_for_the_station(tmp_path: Path):
+def test_a_boot_wakes_what_waits_for_the_station(tmp_path: Path) -> None:
     from datetime import timedelta
 
     from csms.operations.renew_certificate import start_renewal

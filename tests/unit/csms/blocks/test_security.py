@@ -52,7 +52,7 @@ def status_of(answer: Answer) -> str:
     return answer.payload.status.value
 
 
-def test_an_event_is_stored_as_it_came_before_it_is_confirmed(tmp_path: Path):
+def test_an_event_is_stored_as_it_came_before_it_is_confirmed(tmp_path: Path) -> None:
     """A04.FR.03; unknown names are kept, never refused."""
 
     async def scene(house: Inside) -> None:
@@ -75,7 +75,7 @@ def test_an_event_is_stored_as_it_came_before_it_is_confirmed(tmp_path: Path):
     inside(tmp_path, scene)
 
 
-def test_a_csr_is_accepted_at_once_and_left_to_a_job(tmp_path: Path):
+def test_a_csr_is_accepted_at_once_and_left_to_a_job(tmp_path: Path) -> None:
     async def scene(house: Inside) -> None:
         station = await house.station()
         answer = await ask(house, station, csr())
@@ -84,32 +84,28 @@ def test_a_csr_is_accepted_at_once_and_left_to_a_job(tmp_path: Path):
         assert await house.due() == [JobKind.ISSUE_CERTIFICATE]
         assert house.pki.asked == [], "the CA is not asked while the station waits (A02.FR.11)"
         async with house.store.reading() as work:
-            stored = await work.certificate_requests.open_of(
-                station.id, STATION_CERTIFICATE.value
-            )
+            stored = await work.certificate_requests.open_of(station.id, STATION_CERTIFICATE.value)
         assert stored is not None
         assert stored.certificate_type == STATION_CERTIFICATE.value
 
     inside(tmp_path, scene)
 
 
-def test_without_a_certificate_type_none_will_be_echoed(tmp_path: Path):
+def test_without_a_certificate_type_none_will_be_echoed(tmp_path: Path) -> None:
     """A02.FR.13, 14."""
 
     async def scene(house: Inside) -> None:
         station = await house.station()
         assert status_of(await ask(house, station, csr(), kind=None)) == "Accepted"
         async with house.store.reading() as work:
-            stored = await work.certificate_requests.open_of(
-                station.id, STATION_CERTIFICATE.value
-            )
+            stored = await work.certificate_requests.open_of(station.id, STATION_CERTIFICATE.value)
         assert stored is not None
         assert stored.certificate_type is None
 
     inside(tmp_path, scene)
 
 
-def test_the_same_csr_again_is_the_same_request(tmp_path: Path):
+def test_the_same_csr_again_is_the_same_request(tmp_path: Path) -> None:
     """A02.FR.17: a station repeats an unanswered CSR; it must not get two certificates."""
 
     async def scene(house: Inside) -> None:
@@ -124,7 +120,7 @@ def test_the_same_csr_again_is_the_same_request(tmp_path: Path):
     inside(tmp_path, scene)
 
 
-def test_the_same_csr_after_issuance_is_delivered_again(tmp_path: Path):
+def test_the_same_csr_after_issuance_is_delivered_again(tmp_path: Path) -> None:
     async def scene(house: Inside) -> None:
         station = await house.station()
         await ask(house, station, csr())
@@ -151,7 +147,7 @@ def test_the_same_csr_after_issuance_is_delivered_again(tmp_path: Path):
     inside(tmp_path, scene)
 
 
-def test_a_new_csr_takes_the_place_of_an_open_one(tmp_path: Path):
+def test_a_new_csr_takes_the_place_of_an_open_one(tmp_path: Path) -> None:
     async def scene(house: Inside) -> None:
         station = await house.station()
         await ask(house, station, csr(1))
@@ -173,13 +169,15 @@ def test_a_new_csr_takes_the_place_of_an_open_one(tmp_path: Path):
         "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
     ],
 )
-def test_what_is_no_csr_is_rejected_with_the_standard_reason(tmp_path: Path, text: str):
+def test_what_is_no_csr_is_rejected_with_the_standard_reason(tmp_path: Path, text: str) -> None:
     """A02.FR.12."""
 
     async def scene(house: Inside) -> None:
         station = await house.station()
         answer = await ask(house, station, text)
         assert status_of(answer) == "Rejected"
+        assert isinstance(answer.payload, messages.SignCertificateResponse)
+        assert isinstance(answer.payload.status_info, messages.StatusInfoType)
         assert answer.payload.status_info.reason_code == "InvalidCSR"
         assert await house.due() == []
         (entry,) = await house.audited(AuditAction.CERTIFICATE_REQUEST)
@@ -188,7 +186,7 @@ def test_what_is_no_csr_is_rejected_with_the_standard_reason(tmp_path: Path, tex
     inside(tmp_path, scene)
 
 
-def test_a_v2g_certificate_is_not_ours_to_give(tmp_path: Path):
+def test_a_v2g_certificate_is_not_ours_to_give(tmp_path: Path) -> None:
     async def scene(house: Inside) -> None:
         station = await house.station()
         v2g = messages.CertificateSigningUseEnumType.V2_G_CERTIFICATE
@@ -198,7 +196,7 @@ def test_a_v2g_certificate_is_not_ours_to_give(tmp_path: Path):
     inside(tmp_path, scene)
 
 
-def test_a_csr_over_a_plaintext_connection_is_rejected(tmp_path: Path):
+def test_a_csr_over_a_plaintext_connection_is_rejected(tmp_path: Path) -> None:
     """C08."""
 
     async def scene(house: Inside) -> None:

@@ -20,7 +20,7 @@ RECORD = AuditRecord(
 )
 
 
-def test_the_hash_is_over_canonical_json():
+def test_the_hash_is_over_canonical_json() -> None:
     """Sorted keys, no blanks, UTF-8 as it is: what anybody can make again without our code."""
     record = replace(RECORD, reason="grün")
     document = {
@@ -41,7 +41,7 @@ def test_the_hash_is_over_canonical_json():
     assert record_hash(record) == hashlib.sha256(text.encode()).hexdigest()
 
 
-def test_the_order_of_details_does_not_matter():
+def test_the_order_of_details_does_not_matter() -> None:
     turned = replace(RECORD, details=dict(reversed(list(RECORD.details.items()))))
     assert record_hash(turned) == record_hash(RECORD)
 
@@ -60,11 +60,11 @@ def test_the_order_of_details_does_not_matter():
         {"details": {**RECORD.details, "blocked": 0}},
     ],
 )
-def test_any_change_changes_the_hash(change: dict[str, Any]):
+def test_any_change_changes_the_hash(change: dict[str, Any]) -> None:
     assert record_hash(replace(RECORD, **change)) != record_hash(RECORD)
 
 
-def test_an_action_is_an_object_and_a_verb():
+def test_an_action_is_an_object_and_a_verb() -> None:
     for action in AuditAction:
         subject, dot, verb = action.value.partition(".")
         assert subject.isalpha(), action

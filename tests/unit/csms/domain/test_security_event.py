@@ -23,11 +23,11 @@ def event(kind: str) -> SecurityEvent:
 
 
 @pytest.mark.parametrize("kind", ["StartupOfTheDevice", "TamperDetectionActivated"])
-def test_what_the_appendix_calls_critical_is_critical(kind: str):
+def test_what_the_appendix_calls_critical_is_critical(kind: str) -> None:
     assert event(kind).critical
 
 
 @pytest.mark.parametrize("kind", ["InvalidMessages", "startupofthedevice", "SomethingNew"])
-def test_other_and_unknown_names_are_not_critical(kind: str):
+def test_other_and_unknown_names_are_not_critical(kind: str) -> None:
     """The list is open: an unknown name is kept, and counts as ordinary."""
     assert not event(kind).critical

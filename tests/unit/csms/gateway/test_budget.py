@@ -30,5 +30,5 @@ def test_the_bounds_hold_and_what_is_given_back_is_free_again() -> None:
         ("fe80::1%eth0", "fe80::2%eth1", True),
     ],
 )
-def test_a_source_is_an_ipv4_address_or_an_ipv6_site(one: str, other: str, same: bool) -> None:  # noqa: FBT001 -- a table's column
+def test_a_source_is_an_ipv4_address_or_an_ipv6_site(one: str, other: str, same: bool) -> None:
     assert (source_of(one) == source_of(other)) is same

@@ -102,7 +102,7 @@ def test_whatever_the_order_the_entry_is_the_newest_open_session(
 def test_an_order_closes_whom_it_names(
     sessions: Sessions,
     order: dict[str, Any],
-    closes: bool,  # noqa: FBT001 -- a table's column
+    closes: bool,
 ) -> None:
     session = Session()
     sessions.register(session)

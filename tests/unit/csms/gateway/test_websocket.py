@@ -95,7 +95,7 @@ def test_cut_sends_the_close_frame_and_ends_the_socket_whatever_the_peer_does(lo
 
 def test_the_engines_own_log_is_silent_whatever_the_root_says() -> None:
     """At DEBUG it would write frames and Authorization headers."""
-    import logging  # noqa: PLC0415 -- only this test touches it
+    import logging
 
     root = logging.getLogger()
     before = root.level

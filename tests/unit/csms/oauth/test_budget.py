@@ -5,7 +5,7 @@ import pytest
 from csms.oauth.budget import FailureBudget, source_group
 
 
-def test_a_budget_is_spent_by_failures_of_that_source_alone():
+def test_a_budget_is_spent_by_failures_of_that_source_alone() -> None:
     budget = FailureBudget(failures_per_source=2)
     budget.spend("192.0.2.1", "a")
     assert not budget.is_spent("192.0.2.1")
@@ -14,7 +14,7 @@ def test_a_budget_is_spent_by_failures_of_that_source_alone():
     assert not budget.is_spent("192.0.2.2")
 
 
-def test_a_client_is_slowed_down_by_failures_in_its_own_name_alone():
+def test_a_client_is_slowed_down_by_failures_in_its_own_name_alone() -> None:
     budget = FailureBudget(failures_per_client=1)
     budget.spend("192.0.2.1", "a")
     assert budget.is_spent("192.0.2.1", "a")
@@ -23,7 +23,7 @@ def test_a_client_is_slowed_down_by_failures_in_its_own_name_alone():
     assert not budget.is_spent("192.0.2.1")
 
 
-def test_asking_costs_nothing():
+def test_asking_costs_nothing() -> None:
     budget = FailureBudget(failures_per_client=1, failures_per_source=1)
     assert not any(budget.is_spent("192.0.2.1") for _ in range(10))
     assert not any(budget.is_spent("192.0.2.1", "a") for _ in range(10))
@@ -40,5 +40,5 @@ def test_asking_costs_nothing():
         ("testclient", "testclient"),
     ],
 )
-def test_a_subscriber_counts_as_one_source(source: str, group: str):
+def test_a_subscriber_counts_as_one_source(source: str, group: str) -> None:
     assert source_group(source) == group

@@ -33,7 +33,7 @@ def ask(client: OAuthClient | None = CLIENT, secret: str = SECRET, **form: str) 
     return decide(request, client)
 
 
-def test_the_right_secret_gets_what_the_client_holds():
+def test_the_right_secret_gets_what_the_client_holds() -> None:
     decision = ask()
     assert decision.granted
     assert decision.scopes == CLIENT.scopes
@@ -44,24 +44,24 @@ def test_the_right_secret_gets_what_the_client_holds():
     }
 
 
-def test_less_may_be_asked_for():
+def test_less_may_be_asked_for() -> None:
     assert ask(scope="audit:read").scopes == {Scope.AUDIT_READ}
 
 
 @pytest.mark.parametrize("scope", ["clients:manage", "audit:read clients:manage", "x", "", " "])
-def test_more_may_not(scope: str):
+def test_more_may_not(scope: str) -> None:
     decision = ask(scope=scope)
     assert (decision.status, decision.body) == (400, {"error": "invalid_scope"})
     assert decision.scopes == frozenset()
 
 
 @pytest.mark.parametrize("secret", ["", "wrong", SECRET + " ", SECRET.upper(), "\0"])
-def test_a_wrong_secret_and_no_client_are_the_same(secret: str):
+def test_a_wrong_secret_and_no_client_are_the_same(secret: str) -> None:
     wrong, unknown = ask(secret=secret), ask(client=None)
     assert wrong == unknown == Decision(401, {"error": "invalid_client"})
 
 
-def test_the_secret_of_nobody_does_not_exist():
+def test_the_secret_of_nobody_does_not_exist() -> None:
     """The digest that stands in for an unknown client's is no back door."""
     for secret in ("", "0" * 64):
         assert not ask(client=None, secret=secret).granted
@@ -70,11 +70,11 @@ def test_the_secret_of_nobody_does_not_exist():
 @pytest.mark.parametrize(
     "grant_type", ["password", "authorization_code", "refresh_token", "", "CLIENT_CREDENTIALS"]
 )
-def test_there_is_one_grant(grant_type: str):
+def test_there_is_one_grant(grant_type: str) -> None:
     decision = ask(grant_type=grant_type)
     assert (decision.status, decision.body) == (400, {"error": "unsupported_grant_type"})
 
 
-def test_a_request_does_not_print_its_secret():
+def test_a_request_does_not_print_its_secret() -> None:
     request = TokenRequest(uri="https://x", form={"a": SECRET}, authorization=SECRET)
     assert SECRET not in repr(request)

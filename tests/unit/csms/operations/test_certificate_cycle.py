@@ -171,7 +171,7 @@ async def start(house: Inside, station: Station) -> Operation:
 # --- issue
 
 
-def test_a_signed_certificate_is_recorded_and_its_delivery_queued(tmp_path: Path):
+def test_a_signed_certificate_is_recorded_and_its_delivery_queued(tmp_path: Path) -> None:
     async def scene(house: Inside) -> None:
         station = await house.station()
         request = await request_of(house, station)
@@ -189,7 +189,7 @@ def test_a_signed_certificate_is_recorded_and_its_delivery_queued(tmp_path: Path
     inside(tmp_path, scene)
 
 
-def test_a_job_that_runs_twice_signs_once(tmp_path: Path):
+def test_a_job_that_runs_twice_signs_once(tmp_path: Path) -> None:
     """Its lease ran out, or the process died after the commit."""
 
     async def scene(house: Inside) -> None:
@@ -204,7 +204,7 @@ def test_a_job_that_runs_twice_signs_once(tmp_path: Path):
     inside(tmp_path, scene)
 
 
-def test_the_same_certificate_for_another_request_is_not_recorded_twice(tmp_path: Path):
+def test_the_same_certificate_for_another_request_is_not_recorded_twice(tmp_path: Path) -> None:
     """The PKI answers one key with one certificate."""
 
     async def scene(house: Inside) -> None:
@@ -218,7 +218,7 @@ def test_the_same_certificate_for_another_request_is_not_recorded_twice(tmp_path
     inside(tmp_path, scene)
 
 
-def test_a_refusal_of_the_ca_is_an_event_and_never_silence(tmp_path: Path):
+def test_a_refusal_of_the_ca_is_an_event_and_never_silence(tmp_path: Path) -> None:
     async def scene(house: Inside) -> None:
         station = await house.station()
         operation = await start(house, station)
@@ -238,7 +238,7 @@ def test_a_refusal_of_the_ca_is_an_event_and_never_silence(tmp_path: Path):
     inside(tmp_path, scene)
 
 
-def test_a_ca_that_is_away_is_asked_again_and_the_request_stays_open(tmp_path: Path):
+def test_a_ca_that_is_away_is_asked_again_and_the_request_stays_open(tmp_path: Path) -> None:
     async def scene(house: Inside) -> None:
         station = await house.station()
         request = await request_of(house, station)
@@ -251,7 +251,7 @@ def test_a_ca_that_is_away_is_asked_again_and_the_request_stays_open(tmp_path: P
     inside(tmp_path, scene)
 
 
-def test_after_the_key_has_died_a_fresh_csr_is_asked_for_instead(tmp_path: Path):
+def test_after_the_key_has_died_a_fresh_csr_is_asked_for_instead(tmp_path: Path) -> None:
     """Stations delete the key of an unanswered CSR after an hour (field-lessons §1.4)."""
 
     async def scene(house: Inside) -> None:
@@ -265,7 +265,7 @@ def test_after_the_key_has_died_a_fresh_csr_is_asked_for_instead(tmp_path: Path)
     inside(tmp_path, scene)
 
 
-def test_what_was_ignored_in_a_csr_is_reported(tmp_path: Path):
+def test_what_was_ignored_in_a_csr_is_reported(tmp_path: Path) -> None:
     async def scene(house: Inside) -> None:
         station = await house.station()
         answer = issued(UUID(int=1), 1)
@@ -278,7 +278,7 @@ def test_what_was_ignored_in_a_csr_is_reported(tmp_path: Path):
     inside(tmp_path, scene)
 
 
-def test_a_certificate_for_a_superseded_request_is_never_sent(tmp_path: Path):
+def test_a_certificate_for_a_superseded_request_is_never_sent(tmp_path: Path) -> None:
     async def scene(house: Inside) -> None:
         station = await house.station()
         request = await request_of(house, station)
@@ -286,9 +286,7 @@ def test_a_certificate_for_a_superseded_request_is_never_sent(tmp_path: Path):
         class Meanwhile(type(house.pki)):  # type: ignore[misc]  # a class made at run time
             async def issue_station_certificate(self, asked: Any) -> Any:
                 async with house.store.writing() as work:
-                    await work.certificate_requests.set_status(
-                        request.id, RequestStatus.SUPERSEDED
-                    )
+                    await work.certificate_requests.set_status(request.id, RequestStatus.SUPERSEDED)
                     await work.commit()
                 return issued(asked.request_id, 1)
 
@@ -305,7 +303,7 @@ def test_a_certificate_for_a_superseded_request_is_never_sent(tmp_path: Path):
 # --- deliver
 
 
-def test_delivered_is_committed_before_the_message_leaves(tmp_path: Path):
+def test_delivered_is_committed_before_the_message_leaves(tmp_path: Path) -> None:
     async def scene(house: Inside) -> None:
         station = await house.station()
         record = await certificate_of(house, station)
@@ -340,7 +338,7 @@ def test_delivered_is_committed_before_the_message_leaves(tmp_path: Path):
 )
 def test_what_was_not_answered_is_sent_again_and_may_be_in_use(
     tmp_path: Path, failure: StationCallError, expected: type[JobOutcome]
-):
+) -> None:
     async def scene(house: Inside) -> None:
         station = await house.station()
         record = await certificate_of(house, station)
@@ -353,7 +351,7 @@ def test_what_was_not_answered_is_sent_again_and_may_be_in_use(
     inside(tmp_path, scene)
 
 
-def test_a_rejected_certificate_is_final_and_an_event(tmp_path: Path):
+def test_a_rejected_certificate_is_final_and_an_event(tmp_path: Path) -> None:
     async def scene(house: Inside) -> None:
         station = await house.station()
         operation = await start(house, station)
@@ -370,7 +368,7 @@ def test_a_rejected_certificate_is_final_and_an_event(tmp_path: Path):
 
 
 @pytest.mark.parametrize("attempts", [0, 31])
-def test_delivery_has_an_end(tmp_path: Path, attempts: int):
+def test_delivery_has_an_end(tmp_path: Path, attempts: int) -> None:
     async def scene(house: Inside) -> None:
         station = await house.station()
         record = await certificate_of(house, station)
@@ -383,7 +381,7 @@ def test_delivery_has_an_end(tmp_path: Path, attempts: int):
     inside(tmp_path, scene)
 
 
-def test_an_accepted_that_arrives_after_the_handshake_changes_nothing(tmp_path: Path):
+def test_an_accepted_that_arrives_after_the_handshake_changes_nothing(tmp_path: Path) -> None:
     async def scene(house: Inside) -> None:
         station = await house.station()
         record = await certificate_of(house, station)
@@ -399,7 +397,7 @@ def test_an_accepted_that_arrives_after_the_handshake_changes_nothing(tmp_path: 
     inside(tmp_path, scene)
 
 
-def test_a_revoked_certificate_is_not_delivered(tmp_path: Path):
+def test_a_revoked_certificate_is_not_delivered(tmp_path: Path) -> None:
     async def scene(house: Inside) -> None:
         station = await house.station()
         record = await certificate_of(house, station, status=S.REVOKED)
@@ -412,7 +410,7 @@ def test_a_revoked_certificate_is_not_delivered(tmp_path: Path):
 # --- confirm
 
 
-def test_a_handshake_activates_the_certificate_and_retires_its_predecessor(tmp_path: Path):
+def test_a_handshake_activates_the_certificate_and_retires_its_predecessor(tmp_path: Path) -> None:
     async def scene(house: Inside) -> None:
         station = await house.station()
         operation = await start(house, station)
@@ -429,7 +427,7 @@ def test_a_handshake_activates_the_certificate_and_retires_its_predecessor(tmp_p
     inside(tmp_path, scene)
 
 
-def test_falling_back_to_the_old_certificate_does_not_retire_the_new_one(tmp_path: Path):
+def test_falling_back_to_the_old_certificate_does_not_retire_the_new_one(tmp_path: Path) -> None:
     """A02.FR.28: the station may alternate until the new one works."""
 
     async def scene(house: Inside) -> None:
@@ -444,7 +442,7 @@ def test_falling_back_to_the_old_certificate_does_not_retire_the_new_one(tmp_pat
     inside(tmp_path, scene)
 
 
-def test_another_stations_certificate_is_never_confirmed(tmp_path: Path):
+def test_another_stations_certificate_is_never_confirmed(tmp_path: Path) -> None:
     """A13: the job's certificate is looked up with the job's station."""
 
     async def scene(house: Inside) -> None:
@@ -456,7 +454,7 @@ def test_another_stations_certificate_is_never_confirmed(tmp_path: Path):
     inside(tmp_path, scene)
 
 
-def test_reaching_a_profile_raises_the_minimum_for_good(tmp_path: Path):
+def test_reaching_a_profile_raises_the_minimum_for_good(tmp_path: Path) -> None:
     """A05.FR.07."""
 
     async def scene(house: Inside) -> None:
@@ -476,7 +474,7 @@ def test_reaching_a_profile_raises_the_minimum_for_good(tmp_path: Path):
 # --- revoke
 
 
-def test_revoking_is_one_transaction_and_the_ca_hears_later(tmp_path: Path):
+def test_revoking_is_one_transaction_and_the_ca_hears_later(tmp_path: Path) -> None:
     async def scene(house: Inside) -> None:
         station = await house.station()
         record = await certificate_of(house, station, 1, S.ACTIVE)
@@ -517,7 +515,7 @@ def test_revoking_is_one_transaction_and_the_ca_hears_later(tmp_path: Path):
 
 
 @pytest.mark.parametrize("final", [S.REVOKED, S.EXPIRED])
-def test_what_has_ended_cannot_be_revoked(tmp_path: Path, final: CertificateStatus):
+def test_what_has_ended_cannot_be_revoked(tmp_path: Path, final: CertificateStatus) -> None:
     async def scene(house: Inside) -> None:
         record = await certificate_of(house, await house.station(), 1, final)
         with pytest.raises(Conflict):
@@ -534,7 +532,7 @@ def test_what_has_ended_cannot_be_revoked(tmp_path: Path, final: CertificateStat
     inside(tmp_path, scene)
 
 
-def test_an_unknown_certificate_cannot_be_revoked(tmp_path: Path):
+def test_an_unknown_certificate_cannot_be_revoked(tmp_path: Path) -> None:
     async def scene(house: Inside) -> None:
         with pytest.raises(NotFound):
             await revoke_certificate(
@@ -560,7 +558,7 @@ async def trigger(house: Inside, operation: Operation, **changes: Any) -> JobOut
     )
 
 
-def test_a_renewal_asks_for_a_csr_and_waits_for_it(tmp_path: Path):
+def test_a_renewal_asks_for_a_csr_and_waits_for_it(tmp_path: Path) -> None:
     async def scene(house: Inside) -> None:
         station = await house.station()
         operation = await start(house, station)
@@ -574,7 +572,7 @@ def test_a_renewal_asks_for_a_csr_and_waits_for_it(tmp_path: Path):
     inside(tmp_path, scene)
 
 
-def test_asking_twice_is_one_renewal(tmp_path: Path):
+def test_asking_twice_is_one_renewal(tmp_path: Path) -> None:
     async def scene(house: Inside) -> None:
         station = await house.station()
         assert (await start(house, station)).id == (await start(house, station)).id
@@ -582,7 +580,7 @@ def test_asking_twice_is_one_renewal(tmp_path: Path):
     inside(tmp_path, scene)
 
 
-def test_a_station_that_accepts_and_sends_no_csr_is_found_out(tmp_path: Path):
+def test_a_station_that_accepts_and_sends_no_csr_is_found_out(tmp_path: Path) -> None:
     """field-lessons §1.13."""
 
     async def scene(house: Inside) -> None:
@@ -600,7 +598,7 @@ def test_a_station_that_accepts_and_sends_no_csr_is_found_out(tmp_path: Path):
 
 
 @pytest.mark.parametrize("answer", ["Rejected", "NotImplemented"])
-def test_a_station_that_will_not_is_not_asked_again(tmp_path: Path, answer: str):
+def test_a_station_that_will_not_is_not_asked_again(tmp_path: Path, answer: str) -> None:
     async def scene(house: Inside) -> None:
         operation = await start(house, await house.station())
         house.link.answers = [{"status": answer}]
@@ -621,7 +619,7 @@ def test_a_station_that_will_not_is_not_asked_again(tmp_path: Path, answer: str)
 )
 def test_an_absent_station_is_asked_when_it_is_there(
     tmp_path: Path, failure: StationCallError, expected: type[JobOutcome]
-):
+) -> None:
     async def scene(house: Inside) -> None:
         operation = await start(house, await house.station())
         house.link.answers = [failure]
@@ -631,7 +629,7 @@ def test_an_absent_station_is_asked_when_it_is_there(
     inside(tmp_path, scene)
 
 
-def test_asking_has_an_end(tmp_path: Path):
+def test_asking_has_an_end(tmp_path: Path) -> None:
     async def scene(house: Inside) -> None:
         operation = await start(house, await house.station())
         assert isinstance(await trigger(house, operation, attempts=21), GiveUp)
@@ -640,7 +638,7 @@ def test_asking_has_an_end(tmp_path: Path):
     inside(tmp_path, scene)
 
 
-def test_a_csr_that_overtakes_the_answer_is_not_set_back(tmp_path: Path):
+def test_a_csr_that_overtakes_the_answer_is_not_set_back(tmp_path: Path) -> None:
     async def scene(house: Inside) -> None:
         operation = await start(house, await house.station())
 
@@ -663,7 +661,7 @@ def test_a_csr_that_overtakes_the_answer_is_not_set_back(tmp_path: Path):
     inside(tmp_path, scene)
 
 
-def test_back_off_doubles_up_to_its_bound():
+def test_back_off_doubles_up_to_its_bound() -> None:
     periods = [
         back_off(n, first=timedelta(seconds=1), longest=timedelta(seconds=30)).total_seconds()
         for n in (0, 1, 2, 5, 1000)

@@ -35,9 +35,8 @@ def holding(*scopes: Scope) -> Principal:
 
 
 async def register(house: Inside, **fields: Any) -> str | None:
-    new = NewStation(
-        **{"identity": "CS-9", "serial_number": "SN-9", "security_profile": 2} | fields
-    )
+    words: dict[str, Any] = {"identity": "CS-9", "serial_number": "SN-9", "security_profile": 2}
+    new = NewStation(**words | fields)
     async with house.store.writing() as work:
         registered = await register_station(
             work,
@@ -76,7 +75,7 @@ async def stored(house: Inside, station: Station) -> Station:
 # --- register
 
 
-def test_a_password_is_generated_shown_once_and_only_its_hash_kept(tmp_path: Path):
+def test_a_password_is_generated_shown_once_and_only_its_hash_kept(tmp_path: Path) -> None:
     async def scene(house: Inside) -> None:
         password = await register(house)
         assert password is not None
@@ -98,7 +97,7 @@ def _everything() -> Any:
     return StationFilter()
 
 
-def test_profile_3_has_no_password(tmp_path: Path):
+def test_profile_3_has_no_password(tmp_path: Path) -> None:
     async def scene(house: Inside) -> None:
         assert await register(house, security_profile=3) is None
 
@@ -127,7 +126,7 @@ def test_profile_3_has_no_password(tmp_path: Path):
         ("registration_status", "accepted"),
     ],
 )
-def test_what_breaks_a_rule_is_named(tmp_path: Path, field: str, value: object):
+def test_what_breaks_a_rule_is_named(tmp_path: Path, field: str, value: object) -> None:
     async def scene(house: Inside) -> None:
         with pytest.raises(Invalid) as refusal:
             await register(house, **{field: value})
@@ -137,7 +136,7 @@ def test_what_breaks_a_rule_is_named(tmp_path: Path, field: str, value: object):
     inside(tmp_path, scene)
 
 
-def test_everything_wrong_is_said_at_once(tmp_path: Path):
+def test_everything_wrong_is_said_at_once(tmp_path: Path) -> None:
     async def scene(house: Inside) -> None:
         with pytest.raises(Invalid) as refusal:
             await register(house, identity="", serial_number="")
@@ -147,7 +146,7 @@ def test_everything_wrong_is_said_at_once(tmp_path: Path):
 
 
 @pytest.mark.parametrize("twin", [{"identity": "cs-9"}, {"serial_number": "SN-9"}])
-def test_a_taken_name_is_a_conflict(tmp_path: Path, twin: dict[str, str]):
+def test_a_taken_name_is_a_conflict(tmp_path: Path, twin: dict[str, str]) -> None:
     """`cs-9` and `CS-9` are one station (T8)."""
 
     async def scene(house: Inside) -> None:
@@ -158,7 +157,7 @@ def test_a_taken_name_is_a_conflict(tmp_path: Path, twin: dict[str, str]):
     inside(tmp_path, scene)
 
 
-def test_without_the_pki_nothing_is_registered(tmp_path: Path):
+def test_without_the_pki_nothing_is_registered(tmp_path: Path) -> None:
     async def scene(house: Inside) -> None:
         house.pki.fails = [PkiUnavailable("away")]
         with pytest.raises(PkiUnavailable):
@@ -175,7 +174,7 @@ def test_without_the_pki_nothing_is_registered(tmp_path: Path):
 # --- change
 
 
-def test_blocking_cuts_the_live_session(tmp_path: Path):
+def test_blocking_cuts_the_live_session(tmp_path: Path) -> None:
     async def scene(house: Inside) -> None:
         station = await house.station()
         overview = await change(house, "cs-1", blocked=True)
@@ -191,7 +190,7 @@ def test_blocking_cuts_the_live_session(tmp_path: Path):
     inside(tmp_path, scene)
 
 
-def test_a_profile_is_raised_and_never_lowered(tmp_path: Path):
+def test_a_profile_is_raised_and_never_lowered(tmp_path: Path) -> None:
     async def scene(house: Inside) -> None:
         await house.station()
         raised = await change(house, "CS-1", security_profile=3, minimum_security_profile=3)
@@ -203,7 +202,7 @@ def test_a_profile_is_raised_and_never_lowered(tmp_path: Path):
     inside(tmp_path, scene)
 
 
-def test_a_serial_number_changes_only_while_no_certificate_carries_it(tmp_path: Path):
+def test_a_serial_number_changes_only_while_no_certificate_carries_it(tmp_path: Path) -> None:
     async def scene(house: Inside) -> None:
         station = await house.station()
         changed = await change(house, "CS-1", serial_number="SN-77")
@@ -217,7 +216,7 @@ def test_a_serial_number_changes_only_while_no_certificate_carries_it(tmp_path: 
 
 
 @pytest.mark.parametrize("identity", ["CS-404", "../CS-1", ""])
-def test_what_is_not_there_is_not_found(tmp_path: Path, identity: str):
+def test_what_is_not_there_is_not_found(tmp_path: Path, identity: str) -> None:
     async def scene(house: Inside) -> None:
         await house.station()
         with pytest.raises(NotFound):
@@ -226,7 +225,7 @@ def test_what_is_not_there_is_not_found(tmp_path: Path, identity: str):
     inside(tmp_path, scene)
 
 
-def test_a_station_with_certificates_is_not_deleted(tmp_path: Path):
+def test_a_station_with_certificates_is_not_deleted(tmp_path: Path) -> None:
     async def scene(house: Inside) -> None:
         station, other = await house.station("CS-1"), await house.station("CS-2")
         await certificate_of(house, station, 1, CertificateStatus.ACTIVE)
@@ -243,7 +242,7 @@ def test_a_station_with_certificates_is_not_deleted(tmp_path: Path):
     inside(tmp_path, scene)
 
 
-def test_a_disconnect_is_audited_whether_or_not_there_was_a_session(tmp_path: Path):
+def test_a_disconnect_is_audited_whether_or_not_there_was_a_session(tmp_path: Path) -> None:
     async def scene(house: Inside) -> None:
         await house.station()
         for connected in (True, False):
@@ -303,7 +302,7 @@ def result(status: str) -> dict[str, Any]:
 )
 def test_which_password_works_after_which_answer(
     tmp_path: Path, answer: dict[str, Any] | Exception, old_works: bool, new_works: bool
-):
+) -> None:
     async def scene(house: Inside) -> None:
         station = await house.station()
         await claimed(house, station)
@@ -333,7 +332,7 @@ def test_which_password_works_after_which_answer(
 _PASSWORD = AuditAction.STATION_PASSWORD_CHANGE
 
 
-def test_a_pending_password_that_opened_the_door_is_the_only_one_left(tmp_path: Path):
+def test_a_pending_password_that_opened_the_door_is_the_only_one_left(tmp_path: Path) -> None:
     """A01.FR.03 by use, when the answer to SetVariables was lost (conflict 8)."""
 
     async def scene(house: Inside) -> None:
@@ -353,7 +352,7 @@ def test_a_pending_password_that_opened_the_door_is_the_only_one_left(tmp_path: 
     inside(tmp_path, scene)
 
 
-def test_a_password_is_not_sent_where_it_could_be_read(tmp_path: Path):
+def test_a_password_is_not_sent_where_it_could_be_read(tmp_path: Path) -> None:
     """E05."""
 
     async def scene(house: Inside) -> None:
@@ -368,7 +367,7 @@ def test_a_password_is_not_sent_where_it_could_be_read(tmp_path: Path):
     inside(tmp_path, scene)
 
 
-def test_undecided_changes_do_not_pile_up(tmp_path: Path):
+def test_undecided_changes_do_not_pile_up(tmp_path: Path) -> None:
     async def scene(house: Inside) -> None:
         station = await house.station()
         await claimed(house, station)
@@ -394,7 +393,7 @@ async def send(
     )
 
 
-def test_a_command_is_audited_before_it_leaves(tmp_path: Path):
+def test_a_command_is_audited_before_it_leaves(tmp_path: Path) -> None:
     async def scene(house: Inside) -> None:
         await house.station()
         rows: list[int] = []
@@ -411,7 +410,7 @@ def test_a_command_is_audited_before_it_leaves(tmp_path: Path):
     inside(tmp_path, scene)
 
 
-def test_a_command_that_fails_leaves_a_second_row(tmp_path: Path):
+def test_a_command_that_fails_leaves_a_second_row(tmp_path: Path) -> None:
     async def scene(house: Inside) -> None:
         await house.station()
         house.link.answers = [NoAnswer("silence")]
@@ -424,7 +423,7 @@ def test_a_command_that_fails_leaves_a_second_row(tmp_path: Path):
 
 
 @pytest.mark.parametrize("action", ["Heartbeat", "BootNotification", "reset", "Nonsense", ""])
-def test_only_what_a_csms_may_say_is_a_command(tmp_path: Path, action: str):
+def test_only_what_a_csms_may_say_is_a_command(tmp_path: Path, action: str) -> None:
     async def scene(house: Inside) -> None:
         await house.station()
         with pytest.raises(NotFound):
@@ -434,7 +433,7 @@ def test_only_what_a_csms_may_say_is_a_command(tmp_path: Path, action: str):
 
 
 @pytest.mark.parametrize("action", list(NEEDED_SCOPES))
-def test_dangerous_commands_need_their_own_scope(tmp_path: Path, action: str):
+def test_dangerous_commands_need_their_own_scope(tmp_path: Path, action: str) -> None:
     async def scene(house: Inside) -> None:
         await house.station()
         with pytest.raises(Forbidden):
@@ -472,7 +471,7 @@ def set_variables(component: str, variable: str) -> dict[str, Any]:
 )
 def test_what_may_not_be_sent_is_refused_with_a_pointer(
     tmp_path: Path, action: str, payload: dict[str, Any], pointer: str
-):
+) -> None:
     async def scene(house: Inside) -> None:
         await house.station()
         with pytest.raises(Invalid) as refusal:
@@ -507,7 +506,7 @@ def house_now() -> Any:
     return START
 
 
-def test_roots_can_be_installed_and_nothing_else(tmp_path: Path):
+def test_roots_can_be_installed_and_nothing_else(tmp_path: Path) -> None:
     """field-lessons §1.8: a station never lets go of an installed non-root."""
 
     async def scene(house: Inside) -> None:
@@ -526,7 +525,7 @@ def test_roots_can_be_installed_and_nothing_else(tmp_path: Path):
 # --- OAuth clients
 
 
-def test_a_client_is_made_with_a_secret_that_is_not_kept(tmp_path: Path):
+def test_a_client_is_made_with_a_secret_that_is_not_kept(tmp_path: Path) -> None:
     async def scene(house: Inside) -> None:
         async with house.store.writing() as work:
             client, secret = await add_client(
@@ -543,9 +542,7 @@ def test_a_client_is_made_with_a_secret_that_is_not_kept(tmp_path: Path):
         assert len(secret) >= 43, "256 bits"
         assert secret not in repr(client)
         async with house.store.writing() as work:
-            await remove_client(
-                work, client.client_id, principal=EVERYTHING, now=house.clock.now()
-            )
+            await remove_client(work, client.client_id, principal=EVERYTHING, now=house.clock.now())
             await work.commit()
         async with house.store.writing() as work:
             with pytest.raises(NotFound):
@@ -562,7 +559,7 @@ def test_a_client_is_made_with_a_secret_that_is_not_kept(tmp_path: Path):
 )
 def test_unknown_roles_and_scopes_are_named(
     tmp_path: Path, roles: list[str], scopes: list[str], pointer: str
-):
+) -> None:
     async def scene(house: Inside) -> None:
         async with house.store.writing() as work:
             with pytest.raises(Invalid) as refusal:
@@ -580,7 +577,7 @@ def test_unknown_roles_and_scopes_are_named(
     inside(tmp_path, scene)
 
 
-def test_nobody_hands_out_what_they_do_not_hold(tmp_path: Path):
+def test_nobody_hands_out_what_they_do_not_hold(tmp_path: Path) -> None:
     async def scene(house: Inside) -> None:
         manager = replace(EVERYTHING, scopes=frozenset({Scope.CLIENTS_MANAGE}))
         async with house.store.writing() as work:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -486,18 +487,157 @@ def test_a_crash_after_signing_is_reconciled_and_no_serial_comes_twice(tmp_path:
     run(tmp_path, talk, ca=ca, wrap=lambda s: CrashingStore(s, "store_certificate", Crash()))
     assert [r["outcome"] for r in rows(tmp_path, "intents")] == [None]
 
-    async def after_restart(authority: Authority) -> None:
-        assert await authority.reconcile(patience=timedelta(minutes=1)) == 0  # maybe still at work
+    async def too_early(authority: Authority) -> None:
+        assert await authority.reconcile() == 0  # another process may still be at work
         with pytest.raises(PkiUnavailable):
             await authority.issue_station_certificate(request)
-        assert await authority.reconcile(patience=timedelta(0)) == 1
-        assert await authority.reconcile(patience=timedelta(0)) == 0
+
+    async def after_restart(authority: Authority) -> None:
+        assert await authority.reconcile() == 1
+        assert await authority.reconcile() == 0
         assert not (await authority.issue_station_certificate(request)).issued.already_issued
 
+    run(tmp_path, too_early, ca=ca, patience=timedelta(minutes=1))
     run(tmp_path, after_restart, ca=ca)
     intents = rows(tmp_path, "intents")
     assert [r["outcome"] for r in intents] == ["abandoned", "issued"]
     assert len({r["serial"] for r in intents}) == 2
+
+
+def test_a_response_lost_after_the_signature_makes_exactly_one_delivered_certificate(
+    tmp_path: Path,
+) -> None:
+    """The signer signs and the answer is lost: two signatures exist, one certificate does."""
+    ca, request, signed = memory_ca(), ask(), []
+
+    def lose_the_first(signature: bytes) -> bytes:
+        signed.append(signature)
+        return sealed(signature) if len(signed) == 1 else signature
+
+    async def talk(authority: Authority) -> None:
+        with pytest.raises(PkiUnavailable):
+            await authority.issue_station_certificate(request)
+        first = await authority.issue_station_certificate(request)
+        again = await authority.issue_station_certificate(request)
+        assert (first.issued.already_issued, again.issued.already_issued) == (False, True)
+
+    run(tmp_path, talk, ca=ca, signers=with_station_signer(ca, lose_the_first))
+    assert (len(signed), len(rows(tmp_path, "certificates"))) == (2, 1)
+
+
+@pytest.mark.parametrize("ending", ["cancelled", "database away"])
+def test_an_orphaned_intent_is_given_up_by_the_next_ask_without_a_restart(
+    tmp_path: Path, ending: str
+) -> None:
+    """An open intent holds its key; a task that went away must not hold it until a restart."""
+    ca, request, signing = memory_ca(), ask(), threading.Event()
+    flaky: dict[str, Any] = {}
+
+    def slow(signature: bytes) -> bytes:
+        signing.set()
+        if ending == "cancelled":
+            threading.Event().wait(0.2)
+        return signature
+
+    def wrap(store: Any) -> Any:
+        flaky["store"] = CrashingStore(
+            store,
+            "store_certificate" if ending == "database away" else "nothing",
+            StoreUnavailable("away"),
+        )
+        return flaky["store"]
+
+    async def talk(authority: Authority) -> None:
+        first = asyncio.ensure_future(authority.issue_station_certificate(request))
+        await asyncio.to_thread(signing.wait, 5)
+        if ending == "cancelled":
+            first.cancel()
+        with pytest.raises((asyncio.CancelledError, PkiUnavailable)):
+            await first
+        assert [r["outcome"] for r in rows(tmp_path, "intents")] == [None]
+        flaky["store"]._step = "nothing"
+        assert not (await authority.issue_station_certificate(request)).issued.already_issued
+
+    run(tmp_path, talk, ca=ca, wrap=wrap, signers=with_station_signer(ca, slow))
+    assert [r["outcome"] for r in rows(tmp_path, "intents")] == ["abandoned", "issued"]
+    assert len(rows(tmp_path, "certificates")) == 1
+
+
+def test_two_authorities_on_one_database_deliver_one_certificate(tmp_path: Path) -> None:
+    """Two processes, no lock in common: whoever comes second repeats or asks to be asked again."""
+    ca, request = memory_ca(), ask()
+
+    async def main() -> list[Any]:
+        async with (
+            memory_store(tmp_path) as one,
+            memory_store(tmp_path) as two,
+            memory_authority(one, ca=ca, patience=timedelta(minutes=2)) as here,
+            memory_authority(two, ca=ca, patience=timedelta(minutes=2)) as there,
+        ):
+            await here.register_station(StationRegistration(STATION, "CS001"))
+            return await asyncio.gather(
+                *(a.issue_station_certificate(request) for a in (here, there) * 3),
+                return_exceptions=True,
+            )
+
+    answers = asyncio.run(main())
+    delivered = {a.issued.serial for a in answers if not isinstance(a, PkiUnavailable)}
+    assert len(delivered) == len(rows(tmp_path, "certificates")) == 1
+    assert sum(r["outcome"] == "issued" for r in rows(tmp_path, "intents")) == 1
+
+
+def test_two_stations_with_one_key_at_once_are_one_certificate_and_one_refusal(
+    tmp_path: Path,
+) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+
+    async def talk(authority: Authority) -> list[Any]:
+        return await asyncio.gather(
+            authority.issue_station_certificate(ask(csr_pem(key=key))),
+            authority.issue_station_certificate(ask(csr_pem("CS002", key=key), station_id=OTHER)),
+            return_exceptions=True,
+        )
+
+    answers = run(tmp_path, talk)
+    refused = [a.reason for a in answers if isinstance(a, PkiRefused)]
+    assert (refused, len(rows(tmp_path, "certificates"))) == ([R.KEY_REUSED], 1)
+
+
+def test_a_station_that_floods_waits_for_itself(tmp_path: Path) -> None:
+    """C07: all of its requests together hold one place, so that another station is served."""
+    flood = [ask() for _ in range(60)]
+    done: list[str] = []
+
+    async def talk(authority: Authority) -> None:
+        async def one(request: StationCertificateRequest, name: str) -> None:
+            await authority.issue_station_certificate(request)
+            done.append(name)
+
+        honest = ask(csr_pem("CS002"), station_id=OTHER)
+        await asyncio.gather(*(one(r, "flood") for r in flood), one(honest, "honest"))
+
+    run(tmp_path, talk)
+    assert done.index("honest") < 5
+
+
+@pytest.mark.parametrize("hostile", ["CS001\x00", "\ud800", "\u2028", "\x1b[2J"])
+def test_text_that_no_database_stores_is_refused_like_any_other(
+    tmp_path: Path, hostile: str
+) -> None:
+    async def talk(authority: Authority) -> None:
+        registering = authority.register_station(StationRegistration(uuid4(), hostile))
+        assert await refusal(registering) is R.WRONG_SUBJECT
+        request = ask(hostile)
+        assert await refusal(authority.issue_station_certificate(request)) is R.MALFORMED
+        server = server_ask(host_names=[hostile])
+        assert await refusal(authority.issue_server_certificate(server)) is R.WRONG_SUBJECT
+        caller = CallerCertificateRequest(uuid4(), hostile, csr_pem())
+        assert await refusal(authority.issue_caller_certificate(caller)) is R.WRONG_SUBJECT
+        assert await refusal(authority.revoke(revocation(hostile))) is R.MALFORMED
+
+    run(tmp_path, talk)
+    assert all(row["subject"].isprintable() for row in rows(tmp_path, "audit"))
+    assert all(row["holder"].isprintable() for row in rows(tmp_path, "requests"))
 
 
 def test_an_intent_that_was_given_up_meanwhile_delivers_nothing(tmp_path: Path) -> None:
@@ -506,7 +646,7 @@ def test_an_intent_that_was_given_up_meanwhile_delivers_nothing(tmp_path: Path) 
     ca = memory_ca()
 
     def reconcile_elsewhere(signature: bytes) -> bytes:
-        work = held["authority"].reconcile(patience=timedelta(0))
+        work = held["authority"].reconcile()
         asyncio.run_coroutine_threadsafe(work, held["loop"]).result(10)
         return signature
 
@@ -539,7 +679,7 @@ def test_a_database_that_is_away_for_the_other_acts(tmp_path: Path, step: str) -
             memory_store(tmp_path) as store,
             memory_authority(CrashingStore(store, step, StoreUnavailable("away"))) as authority,
         ):
-            with pytest.raises(PkiUnavailable):  # noqa: PT012 -- entering it is what raises
+            with pytest.raises(PkiUnavailable):
                 await authority.register_station(StationRegistration(STATION, "CS001"))
                 await authority.revoke(revocation("ab"))
 
