@@ -25,14 +25,13 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
-import structlog
 import uvloop
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from bench.commands import Answer, obey, say
+from bench.commands import Answer, log_as_csms_does, obey, say
 from bench.measuring import ROOT, cpu_seconds
 from csms.adapters.openbao import BundledOpenBao
 from csms.adapters.vault import Role, VaultCredentials, VaultSettings
@@ -189,6 +188,6 @@ async def serve(directory: Path) -> None:
 
 
 if __name__ == "__main__":
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    log_as_csms_does()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(Path(sys.argv[1])))

@@ -7,7 +7,6 @@ accepts, and says on which port. The event loop and the logging are those of `cs
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import sys
 import tempfile
@@ -15,10 +14,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
-import structlog
 import uvloop
 
-from bench.commands import obey, say
+from bench.commands import log_as_csms_does, obey, say
 from bench.measuring import ROOT
 from bench.world import ISSUER, LISTENER, BenchStation, World, read_world
 from csms.adapters.clock import SystemClock, SystemRandomness
@@ -114,12 +112,7 @@ async def _add(work: UnitOfWork, known: BenchStation, world: World) -> None:
 
 
 def main() -> None:
-    structlog.configure(
-        processors=[structlog.processors.add_log_level, structlog.processors.JSONRenderer()],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
-    )
+    log_as_csms_does()
     with (
         tempfile.TemporaryDirectory(prefix="bench-gateway-") as data_dir,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
