@@ -1,4 +1,4 @@
-"""CPU and memory are those of the process asked about; a side that fails is an error, not a zero."""
+"""CPU and memory are those of the process asked about; a side that fails is an error, no zero."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_waiting_ends_with_the_value_or_with_an_error() -> None:
 
 def test_a_process_that_does_not_start_is_an_error_with_its_last_words(tmp_path: Path) -> None:
     with (
-        pytest.raises(MeasurementFailed, match="No module named bench.no_such_module"),
+        pytest.raises(MeasurementFailed, match=r"No module named bench\.no_such_module"),
         spoken("bench.no_such_module", core=None, log=tmp_path / "log"),
     ):
         pass

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import msgspec
 import pytest
@@ -27,10 +27,11 @@ MACHINE = Machine(
     measured_at="2026-11-23T00:00:00+00:00",
     load_average_before=0.5,
 )
+NO_GOAL = Goal()
 REQUIRED = {"name", "unit", "ours", "raw_limit", "plain", "rounds", "spread"}
 
 
-def figure(rounds: list[Round], goal: Goal = Goal(), most_rounds: int = 100) -> Figure:
+def figure(rounds: list[Round], goal: Goal = NO_GOAL, most_rounds: int = 100) -> Figure:
     @contextmanager
     def setup(_: Scale) -> Iterator[Callable[[], Round]]:
         remaining = iter(rounds)
@@ -48,7 +49,7 @@ def figure(rounds: list[Round], goal: Goal = Goal(), most_rounds: int = 100) -> 
     )
 
 
-def measured(rounds: list[Round], goal: Goal = Goal(), **more: int) -> Measured:
+def measured(rounds: list[Round], goal: Goal = NO_GOAL, **more: int) -> Measured:
     scale = Scale(rounds=5, full=False, scratch=Path(), server_core=None, load_core=None)
     return list(measure(figure(rounds, goal, **more), scale))[-1]
 
@@ -97,7 +98,7 @@ def test_a_goal_is_reached_or_missed_by_the_ratio_of_the_same_run() -> None:
 
 def test_the_picture_has_a_bar_for_each_side_and_none_for_what_does_not_apply() -> None:
     both = document(MACHINE, [measured(ROUNDS), measured([{Side.OURS: 3.0}] * 5)])
-    bars = ElementTree.fromstring(svg(both)).findall("{http://www.w3.org/2000/svg}rect")
+    bars = ET.fromstring(svg(both)).findall("{http://www.w3.org/2000/svg}rect")
     assert len(bars) == 1 + 3 + 1  # the background, three sides, one side
     widths = [float(bar.attrib["width"]) for bar in bars[1:4]]
     assert widths[1] / widths[0] == pytest.approx(4, rel=0.01)
