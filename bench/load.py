@@ -67,6 +67,7 @@ class Connection:
     # Set where compression was agreed; then both sides compress, as stations' libraries do.
     inflater: Any = None
     ids: Iterator[int] = field(default_factory=itertools.count)
+    heard: asyncio.Queue[bytes | None] = field(default_factory=asyncio.Queue)
 
     async def call(self, text: str, expected: bytes) -> None:
         """Send a CALL, or a text to be echoed, and wait for what must be in the answer."""
@@ -76,33 +77,48 @@ class Connection:
             self.writer.write(masked(payload))
         else:
             self.writer.write(masked(deflated(payload), compressed=True))
-        answer = await self._message()
+        answer = await self.heard.get()
+        if answer is None:
+            raise Unexpected("the server has closed the connection")
         if expected not in answer or f'"{message_id}"'.encode() not in answer[:80]:
             raise Unexpected(repr(answer[:200]))
 
-    async def _message(self) -> bytes:
+    async def listen(self) -> None:
+        """Until the connection ends: texts are put by, pings are answered even while idle."""
+        with suppress(OSError, asyncio.IncompleteReadError):
+            while await self._frame():
+                pass
+        self.heard.put_nowait(None)
+
+    async def _frame(self) -> bool:
         head, length = await self.reader.readexactly(2)
         if length == 126:
             length = struct.unpack("!H", await self.reader.readexactly(2))[0]
         payload = await self.reader.readexactly(length)
-        if head & 0x40:
-            payload = self.inflater.decompress(payload + b"\x00\x00\xff\xff")
-        if head & 0x8F != 0x81:
-            raise Unexpected(f"frame {head:#x} {payload[:100]!r}")
-        return payload
+        match head & 0x0F:
+            case 0x1:
+                if head & 0x40:
+                    payload = self.inflater.decompress(payload + b"\x00\x00\xff\xff")
+                self.heard.put_nowait(payload)
+            case 0x9:
+                self.writer.write(struct.pack("!BB4x", 0x8A, 0x80 | length) + payload)
+            case 0x8:
+                return False
+        return True
 
     async def leave(self, *, frame: bool) -> None:
         if frame:
             self.writer.write(_CLOSE)
-            with suppress(OSError, asyncio.IncompleteReadError):
-                await self.reader.readexactly(2)
+            while await self.heard.get() is not None:
+                pass
         self.writer.close()
         with suppress(OSError):
             await self.writer.wait_closed()
 
 
 class Load:
-    def __init__(self, world_dir: Path, port: int, talk: str) -> None:
+    def __init__(self, world_dir: Path, port: int, talk: str, group: asyncio.TaskGroup) -> None:
+        self._group = group
         self._port = port
         self._talk = talk
         self._world_dir = world_dir
@@ -189,6 +205,7 @@ class Load:
             raise Unexpected(repr(answer[:200]))
         if b"permessage-deflate" in answer:
             connection.inflater = zlib.decompressobj(-15)
+        self._group.create_task(connection.listen())
 
     def _context(self, station: BenchStation) -> ssl.SSLContext:
         context = self._contexts.get(station.file)
@@ -214,9 +231,11 @@ async def _all(work: list[Awaitable[None]]) -> None:
 async def main() -> None:
     # asyncio's 256 KiB of read buffer per TLS connection would be thousands of times that.
     sslproto.SSLProtocol.max_size = 16 * 1024  # type: ignore[misc,unused-ignore] # no setter
-    load = Load(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
-    say({"ready": True})
-    await obey({"cycle": load.cycle, "hold": load.hold, "beat": load.beat, "drop": load.drop})
+    async with asyncio.TaskGroup() as group:
+        load = Load(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], group)
+        say({"ready": True})
+        await obey({"cycle": load.cycle, "hold": load.hold, "beat": load.beat, "drop": load.drop})
+        await load.drop()
 
 
 if __name__ == "__main__":
