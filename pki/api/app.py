@@ -122,7 +122,7 @@ async def _body(request: Request, kind: type[Body]) -> Body:
             raise _BodyInvalid(413, "Content too large")
     try:
         return msgspec.json.decode(received, type=kind)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise _BodyInvalid(400, "Malformed request") from error
 
 

@@ -53,7 +53,7 @@ def load_callers(toml: bytes) -> CallerPolicy:
             operation: frozenset(parse_caller_role(role) for role in config.get(operation, []))
             for operation in Operation
         }
-    except (msgspec.DecodeError, NameInvalid) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, NameInvalid) as error:
         raise CallersInvalid(f"callers: {error}") from error
     return CallerPolicy(roles_of)
 

@@ -149,7 +149,7 @@ async def _keep_renewed(
         try:
             lifetime = await _renew(authority, settings, context)
             log.info("listener_certificate_renewed")
-        except PkiError as error:
+        except (PkiError, OSError) as error:  # OSError: no room for the file, ssl.SSLError
             lifetime = _RENEWAL_RETRY_SECONDS
             log.warning("listener_certificate_not_renewed", error=str(error))
 

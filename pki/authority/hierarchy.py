@@ -100,7 +100,7 @@ def load_ceremony(toml: bytes) -> CeremonyConfig:
     """Raises HierarchyInvalid."""
     try:
         config = msgspec.toml.decode(toml, type=CeremonyConfig)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise HierarchyInvalid(f"ceremony: {error}") from error
     _check(ROOT, config.root, days=_ROOT_DAYS)
     for name in IssuerName:

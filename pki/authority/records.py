@@ -158,7 +158,7 @@ class AuthorityStore(Protocol):
         block_key: bool,
         audit: AuditEntry,
     ) -> None:
-        """The first revocation stands."""
+        """The first revocation stands. `block_key`: all certificates of that key are revoked."""
 
     async def hierarchy(self) -> Sequence[StoredAuthority]:
         """Oldest first; empty before the ceremony."""

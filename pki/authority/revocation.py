@@ -6,6 +6,7 @@ first revocation stands, and a compromised key is blocked for good (C06).
 
 from __future__ import annotations
 
+from datetime import UTC
 from typing import Final
 
 from pki.wire import PkiRefused, RefusalReason, Revocation
@@ -37,6 +38,10 @@ def check_reason(revocation: Revocation) -> None:
         raise PkiRefused(RefusalReason.MALFORMED, "no reason of RFC 5280 §5.3.1 that fits")
     if revocation.revoked_at.tzinfo is None:
         raise PkiRefused(RefusalReason.MALFORMED, "revoked_at has no time zone")
+    try:
+        revocation.revoked_at.astimezone(UTC)
+    except OverflowError as error:  # the first day of year 1, east of Greenwich
+        raise PkiRefused(RefusalReason.MALFORMED, "revoked_at is no time in UTC") from error
 
 
 def blocks_key(revocation: Revocation) -> bool:

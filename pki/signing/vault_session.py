@@ -19,7 +19,7 @@ import msgspec
 import structlog
 import urllib3
 
-from pki.signing.signer import SignerUnavailable, SignerUnfit
+from pki.signing.signer import SignerError, SignerUnavailable, SignerUnfit
 
 log = structlog.get_logger()
 
@@ -98,7 +98,7 @@ class VaultSession:
     def _renew(self, token: _Token) -> bool:
         try:
             status, answer = self._exchange("POST", "auth/token/renew-self", {}, token=token.value)
-            lease = float(_auth(status, answer)["lease_duration"])
+            lease = _lease(_auth(status, answer))
         except (SignerUnavailable, SignerUnfit):
             return False
         now = self._monotonic()
@@ -114,16 +114,17 @@ class VaultSession:
             raise SignerUnavailable("backing off after a failed login")
         try:
             auth = self._ask_for_token()
-        except (SignerUnavailable, OSError) as error:
+            lease = _lease(auth) or float("inf")
+            value = auth["client_token"]
+        except (SignerError, OSError, UnicodeDecodeError, KeyError) as error:
             self._token = None
             pause = min(_BACK_OFF_FIRST_SECONDS * 2**self._failures, _BACK_OFF_MAX_SECONDS)
             self._failures += 1
             self._retry_at = now + pause
             log.warning("vault_login_failed", pause_seconds=pause, error=type(error).__name__)
             raise SignerUnavailable("login failed") from error
-        lease = float(auth["lease_duration"]) or float("inf")
         self._failures = 0
-        self._token = _Token(auth["client_token"], now + lease * _RENEW_AFTER, now + lease)
+        self._token = _Token(str(value), now + lease * _RENEW_AFTER, now + lease)
         return self._token.value
 
     def _ask_for_token(self) -> dict[str, Any]:
@@ -194,8 +195,16 @@ def _part(status: int, answer: bytes, key: str) -> dict[str, Any]:
         raise SignerUnavailable(f"Vault answered {status}")
     try:
         part = msgspec.json.decode(answer)[key]
-    except (msgspec.DecodeError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        # ValueError: not JSON, or not UTF-8; RecursionError: a depth of thousands.
         raise SignerUnfit("Vault's answer cannot be read") from error
     if not isinstance(part, dict):
         raise SignerUnfit("Vault's answer cannot be read")
     return part
+
+
+def _lease(auth: Mapping[str, Any]) -> float:
+    seconds = auth.get("lease_duration")
+    if not isinstance(seconds, int | float) or seconds < 0:
+        raise SignerUnfit("Vault's answer names no lease")
+    return float(seconds)

@@ -7,7 +7,6 @@ signed by the key that stands in the issuing CA's certificate, until a ceremony 
 from __future__ import annotations
 
 import base64
-import binascii
 from dataclasses import dataclass
 from typing import Final
 
@@ -82,5 +81,5 @@ def _signature(text: object, *, version: int) -> bytes:
         raise SignerUnfit("the answer is no signature of that key version")
     try:
         return base64.b64decode(text.removeprefix(prefix), validate=True)
-    except binascii.Error as error:
+    except ValueError as error:  # also what is not ASCII
         raise SignerUnfit("the answer is no signature") from error

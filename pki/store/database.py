@@ -104,7 +104,10 @@ class _SQLite:
         return await answer
 
     def _start_group(self) -> None:
-        group, self._waiting = self._waiting[:_MAX_GROUP], self._waiting[_MAX_GROUP:]
+        wanted = [waiting for waiting in self._waiting if not waiting.answer.done()]
+        group, self._waiting = wanted[:_MAX_GROUP], wanted[_MAX_GROUP:]
+        if not group:
+            return  # all who waited have gone
         loop = asyncio.get_running_loop()
         committed = loop.run_in_executor(self._thread, self._transaction, group)
         committed.add_done_callback(partial(self._end_group, group))

@@ -331,13 +331,13 @@ def _revoke(
     audit: AuditEntry,
 ) -> None:
     table, keys = tables.certificates, tables.public_keys
+    meant = (table.c.issuer == certificate.issuer) & (table.c.serial == certificate.serial)
+    if block_key:
+        # C06: a listener's or caller's key may stand in several certificates; all of them fall.
+        meant = meant | (table.c.public_key_sha256 == certificate.public_key_sha256)
     result = connection.execute(
         update(table)
-        .where(
-            table.c.issuer == certificate.issuer,
-            table.c.serial == certificate.serial,
-            table.c.revoked_at.is_(None),
-        )
+        .where(meant, table.c.revoked_at.is_(None))
         .values(revoked_at=revoked_at, revocation_reason=reason)
     )
     if block_key:

@@ -85,7 +85,7 @@ def load_profiles(toml: bytes) -> Profiles:
     """Raises ProfileInvalid; every check cites the rule it holds."""
     try:
         config = msgspec.toml.decode(toml, type=ProfilesConfig)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ProfileInvalid(f"certificate profiles: {error}") from error
     return Profiles(
         key_policy=_key_policy(config.key_policy),

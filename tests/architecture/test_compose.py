@@ -1,4 +1,4 @@
-"""docker-compose.yml and Dockerfile: there is no engine here to run them, so what can be read is."""
+"""docker-compose.yml and Dockerfile: no engine here can run them, so what can be read is."""
 
 from pathlib import Path
 from typing import Any

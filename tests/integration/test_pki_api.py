@@ -211,6 +211,7 @@ def test_strangers_stations_and_listeners_do_not_get_as_far_as_http(tmp_path: Pa
     [
         (b"", 400),
         (b"[]", 400),
+        (b'{"serial_number":"\xff"}', 400),
         (b'{"station_id":"x"}', 400),
         (b'{"station_id":"00000000-0000-0000-0000-000000000001","serial_number":"A","x":1}', 400),
         (b" " * 65537, 413),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,12 @@ from pki.signing.remote_key import RemoteECKey
 from pki.signing.signer import Signer, SignerUnavailable, SignerUnfit, hash_for
 from pki.signing.vault_session import VaultAccess, VaultSession
 from pki.signing.vault_transit import open_signer, parse_key_id
-from pki.wire import PkiUnavailable, StationCertificateRequest, StationRegistration
+from pki.wire import (
+    PkiUnavailable,
+    StationCertificateAnswer,
+    StationCertificateRequest,
+    StationRegistration,
+)
 from pki.wiring import open_authority, read_trust_anchors, run_ceremony
 from pki.x509.lint import lint
 from tests.fixtures.pki_memory import csr_pem
@@ -251,6 +257,71 @@ def test_a_rotated_transit_key_goes_on_signing_with_the_certified_version(
             await authority.register_station(StationRegistration(station, "CS001"))
             request = StationCertificateRequest(uuid4(), station, csr_pem("CS001"))
             assert not (await authority.issue_station_certificate(request)).issued.already_issued
+
+    asyncio.run(main())
+
+
+def test_a_sealed_vault_is_unavailable_at_once_and_works_again_after_the_unsealing(
+    tmp_path: Path,
+) -> None:
+    """H01: nobody waits for a sealed Vault, and nobody restarts us when it is open again."""
+
+    async def main(bao: OpenBao) -> None:
+        settings = authority_settings(tmp_path, bao.approle("csms-pki"))
+        await run_ceremony(settings, bao.approle("csms-ceremony"))
+        async with open_authority(settings) as authority:
+            requests = []
+            for number in range(4):
+                station = uuid4()
+                await authority.register_station(StationRegistration(station, f"CS{number}"))
+                requests.append(StationCertificateRequest(uuid4(), station, csr_pem(f"CS{number}")))
+            await authority.issue_station_certificate(requests[0])
+            await asyncio.to_thread(bao.request, "POST", "sys/seal", {})
+            started = time.monotonic()
+            answers = await asyncio.gather(
+                *(authority.issue_station_certificate(r) for r in requests), return_exceptions=True
+            )
+            assert time.monotonic() - started < 5
+            assert isinstance(answers[0], StationCertificateAnswer)  # a repeat needs no signature
+            assert [type(a) for a in answers[1:]] == [PkiUnavailable] * 3
+            await asyncio.to_thread(bao.unseal)
+            deadline = time.monotonic() + 10
+            issued = None
+            while issued is None and time.monotonic() < deadline:
+                try:
+                    issued = (await authority.issue_station_certificate(requests[1])).issued
+                except PkiUnavailable:
+                    await asyncio.sleep(0.1)  # the session backs off
+            assert issued is not None
+            assert not issued.already_issued
+
+    directory = tmp_path / "bao"
+    directory.mkdir()
+    with running_openbao(directory) as own:
+        asyncio.run(main(own))
+
+
+def test_a_token_revoked_under_the_authority_is_replaced(bao: OpenBao, tmp_path: Path) -> None:
+    async def main() -> None:
+        settings = authority_settings(tmp_path, bao.approle("csms-pki"))
+        await run_ceremony(settings, bao.approle("csms-ceremony"))
+        async with open_authority(settings) as authority:
+            accessors = bao.request("LIST", "auth/token/accessors")["data"]["keys"]
+            for accessor in accessors:
+                looked_up = bao.request(
+                    "POST", "auth/token/lookup-accessor", {"accessor": accessor}
+                )["data"]
+                if looked_up["path"] == "auth/approle/login":
+                    bao.request("POST", "auth/token/revoke-accessor", {"accessor": accessor})
+            station = uuid4()
+            await authority.register_station(StationRegistration(station, "CS001"))
+            requests = [
+                StationCertificateRequest(uuid4(), station, csr_pem("CS001")) for _ in range(6)
+            ]
+            answers = await asyncio.gather(
+                *(authority.issue_station_certificate(r) for r in requests)
+            )
+            assert len({a.issued.serial for a in answers}) == 6
 
     asyncio.run(main())
 

@@ -216,6 +216,135 @@ def test_the_first_revocation_stands_and_the_key_is_blocked(url: str) -> None:
     run(url, talk)
 
 
+def test_a_compromised_key_takes_all_its_certificates_with_it(url: str) -> None:
+    """C06: a listener renews with the key it has."""
+
+    async def talk(store: SQLStore) -> list[bool]:
+        held = []
+        for number in range(2):
+            opened = intent(kind=CertificateKind.SERVER, public_key_sha256="k", issuer="servers")
+            await store.open_intent(opened, audit=audit())
+            held.append(certificate(opened, not_after=NOW + timedelta(days=number + 1)))
+            await store.store_certificate(held[-1], audit=audit())
+        other = intent(kind=CertificateKind.SERVER, public_key_sha256="o", issuer="servers")
+        await store.open_intent(other, audit=audit())
+        held.append(certificate(other))
+        await store.store_certificate(held[-1], audit=audit())
+        await store.revoke(
+            held[1], reason="keyCompromise", revoked_at=NOW, block_key=True, audit=audit()
+        )
+        found = [await store.find_certificate(issuer=c.issuer, serial=c.serial) for c in held]
+        return [one is not None and one.revoked_at is not None for one in found]
+
+    assert run(url, talk) == [True, True, False]
+
+
+def test_of_those_who_write_at_once_one_failure_is_nobody_elses(url: str) -> None:
+    """Grouped commits: what is refused leaves nothing, what is not is there."""
+    taken = intent(serial="ab")
+    crowd = [intent() for _ in range(20)]
+
+    async def talk(store: SQLStore) -> list[Any]:
+        await store.open_intent(taken, audit=audit())
+        asked = [*crowd[:10], intent(serial="ab"), *crowd[10:]]
+        done = await asyncio.gather(
+            *(store.open_intent(one, audit=audit()) for one in asked), return_exceptions=True
+        )
+        still_open = {one.serial for one in await store.open_intents(opened_before=NOW)}
+        assert still_open == {taken.serial, *(one.serial for one in crowd)}
+        return [type(one) for one in done if one is not None]
+
+    assert run(url, talk) == [SerialTaken]
+
+
+def test_who_goes_away_takes_nobody_along(url: str) -> None:
+    async def talk(store: SQLStore) -> None:
+        crowd = [intent() for _ in range(6)]
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(store.open_intent(one, audit=audit())) for one in crowd]
+            await asyncio.sleep(0)
+            tasks[0].cancel()
+            tasks[3].cancel()
+        still_open = {one.serial for one in await store.open_intents(opened_before=NOW)}
+        assert still_open >= {crowd[n].serial for n in (1, 2, 4, 5)}
+        assert crowd[3].serial not in still_open  # it had not begun
+
+    run(url, talk)
+
+
+def test_a_commit_that_fails_is_answered_to_nobody(tmp_path: Path) -> None:
+    """The disk is full: of the whole group nothing is stored, and everybody hears it."""
+    path = tmp_path / "pki.db"
+
+    async def main() -> None:
+        url = f"sqlite+aiosqlite:///{path}"
+        await migrate(url)
+        async with open_store(url) as store:
+            await store.open_intent(intent(), audit=audit())
+            async with open_database(url) as other:
+                pages = await other.read(lambda c: c.exec_driver_sql("PRAGMA page_count").scalar())
+            await store._database.write(
+                lambda c: c.exec_driver_sql(f"PRAGMA max_page_count = {pages}").scalar()
+            )
+            crowd = [intent(holder="x" * 4000) for _ in range(12)]
+            done = await asyncio.gather(
+                *(store.open_intent(one, audit=audit()) for one in crowd), return_exceptions=True
+            )
+            failed = [type(one) for one in done if one is not None]
+            assert StoreUnavailable in failed
+            assert set(failed) == {StoreUnavailable}
+            stored = {one.serial for one in await store.open_intents(opened_before=NOW)}
+            assert stored & {one.serial for one in crowd} == {
+                one.serial for one, error in zip(crowd, done, strict=True) if error is None
+            }
+
+    asyncio.run(main())
+
+
+def test_a_transaction_that_is_lost_is_lost_for_the_whole_group(tmp_path: Path) -> None:
+    """SQLite may roll back by itself: what went before and after it in the group is not stored."""
+
+    def lose(connection: Connection) -> None:
+        driver: Any = connection.connection.driver_connection
+        driver.execute("ROLLBACK")
+
+    async def talk(store: SQLStore) -> None:
+        crowd = [intent() for _ in range(4)]
+        done = await asyncio.gather(
+            store.hierarchy(),  # a group of its own, during which the others gather
+            store.open_intent(crowd[0], audit=audit()),
+            store._database.write(lose),
+            store.open_intent(crowd[1], audit=audit()),
+            return_exceptions=True,
+        )
+        assert done[0] == []
+        assert [type(one) for one in done[1:]] == [StoreUnavailable] * 3
+        assert await store.open_intents(opened_before=NOW) == []
+        await store.open_intent(crowd[2], audit=audit())
+        assert await store.open_intents(opened_before=NOW) == [crowd[2]]
+
+    run(f"sqlite+aiosqlite:///{tmp_path}/pki.db", talk)
+
+
+def test_a_fault_of_ours_is_raised_to_whoever_asked(url: str) -> None:
+    async def main() -> None:
+        await migrate(url)
+        async with open_database(url) as database:
+
+            def fault(_connection: Connection) -> None:
+                raise KeyError("ours")
+
+            done = await asyncio.gather(
+                database.read(lambda _: 1),
+                database.read(fault),
+                database.read(lambda _: 2),
+                return_exceptions=True,
+            )
+            assert [done[0], type(done[1]), done[2]] == [1, KeyError, 2]
+
+    asyncio.run(main())
+
+
 def test_a_registration_binds_both_ways(url: str) -> None:
     async def talk(store: SQLStore) -> None:
         one, two = uuid4(), uuid4()

@@ -6,14 +6,18 @@ import base64
 import contextlib
 from datetime import date
 
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pki.x509.csr import CSRRejected, verify_csr
 from pki.x509.names import NameInvalid, parse_host_name, parse_ip_address, parse_serial_number
 from pki.x509.template import serial_from
+from tests.fixtures import pki_hostile as h
 from tests.fixtures.pki_memory import csr_pem, profiles
 
+KEY = ec.generate_private_key(ec.SECP256R1())
 POLICY = profiles().key_policy
 DER = base64.b64decode("".join(csr_pem().splitlines()[1:-1]))
 
@@ -34,6 +38,27 @@ def test_any_change_of_a_request_is_a_request_or_rejected(at: int, new: bytes, c
     changed = DER[:at] + new + DER[at + cut :]
     body = base64.encodebytes(changed).decode()
     verify(f"-----BEGIN CERTIFICATE REQUEST-----\n{body}-----END CERTIFICATE REQUEST-----\n")
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.sampled_from([h.COMMON_NAME, h.ORGANIZATION_NAME, h.COUNTRY_NAME, h.UNKNOWN]),
+    st.sampled_from([h.UTF8, h.PRINTABLE, h.T61, h.IA5, h.UNIVERSAL, h.BMP, 0x03, 0x04, 0x30]),
+    st.binary(max_size=80),
+    st.binary(max_size=24),
+    st.integers(0, 2),
+)
+@pytest.mark.filterwarnings("ignore:Attribute's length", "ignore:Parsed a serial number")
+def test_a_request_that_is_really_signed_over_nonsense_is_a_request_or_rejected(
+    oid: bytes, tag: int, text: bytes, value: bytes, version: int
+) -> None:
+    """What lies behind the signature is reached only by a request whose possession is proven."""
+    wished = [
+        h.extensions(h.extension(wish, value))
+        for wish in (h.SUBJECT_ALT_NAME, h.BASIC_CONSTRAINTS)[: version + 1]
+    ]
+    subject = h.name(h.attribute(oid, text, tag))
+    verify(h.pem(h.request(KEY, subject=subject, attributes=wished, version=version // 2)))
 
 
 @given(st.text(max_size=70))

@@ -1,6 +1,6 @@
 """Block A: SecurityEventNotification and SignCertificate."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from csms.blocks.context import Answer
 from csms.blocks.security import security_event_notification, sign_certificate
 from csms.domain.audit import AuditAction, Outcome
 from csms.domain.certificate import RequestStatus
+from csms.domain.signing_budget import BURST, SECONDS_EACH
 from csms.domain.station import SecurityProfile, Station
 from csms.ocpp import messages
 from csms.operations.issue_certificate import issue_certificate
@@ -120,6 +121,30 @@ def test_the_same_csr_again_is_the_same_request(tmp_path: Path) -> None:
     inside(tmp_path, scene)
 
 
+def test_a_flood_of_csrs_is_refused_recorded_once_and_forgiven(tmp_path: Path) -> None:
+    """C07: each new key would be a signature of the CA that all stations share."""
+
+    async def scene(house: Inside) -> None:
+        station, other = await house.station("CS-1"), await house.station("CS-2")
+        for _ in range(BURST):
+            await ask(house, station, csr())
+        for _ in range(3):
+            answer = await ask(house, station, csr())
+            assert status_of(answer) == "Rejected"
+            assert answer.payload.status_info.reason_code == "TooManyRequests"
+        async with house.store.reading() as work:
+            page = await work.security_events.page(station_id=station.id, limit=9, cursor=None)
+        assert [event.type for event in page.items] == ["CertificateRequestFlood"]
+        refused = await house.audited(AuditAction.CERTIFICATE_REQUEST)
+        assert [row.record.reason for row in refused if row.record.reason] == ["too_often"]
+        assert status_of(await ask(house, other, csr())) == "Accepted", "the others go on"
+        house.clock.pass_time(timedelta(seconds=SECONDS_EACH))
+        assert status_of(await ask(house, station, csr())) == "Accepted"
+        assert status_of(await ask(house, station, csr())) == "Rejected"
+
+    inside(tmp_path, scene)
+
+
 def test_the_same_csr_after_issuance_is_delivered_again(tmp_path: Path) -> None:
     async def scene(house: Inside) -> None:
         station = await house.station()
@@ -129,15 +154,12 @@ def test_the_same_csr_after_issuance_is_delivered_again(tmp_path: Path) -> None:
             job, store=house.store, pki=house.pki, clock=house.clock, randomness=house.randomness
         )
         async with house.store.writing() as work:
-            await work.jobs.finish(job.id)
-            delivery = next(
-                job
-                for job in await work.jobs.claim(
-                    now=house.clock.now(), lease_until=house.clock.now(), limit=9
-                )
-                if job.kind is JobKind.DELIVER_CERTIFICATE
-            )
-            await work.jobs.finish(delivery.id)
+            now = house.clock.now()
+            both = await work.jobs.claim(now=now, lease_until=now, limit=9)
+            leased, delivery = sorted(both, key=lambda each: each.kind, reverse=True)
+            assert delivery.kind is JobKind.DELIVER_CERTIFICATE
+            await work.jobs.finish(leased)
+            await work.jobs.finish(delivery)
             await work.commit()
         assert await house.due() == []
         assert status_of(await ask(house, station, csr())) == "Accepted"

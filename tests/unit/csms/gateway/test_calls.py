@@ -10,7 +10,7 @@ from csms.adapters.clock import SystemClock, SystemRandomness
 from csms.domain.boot import BootGate
 from csms.domain.station import RegistrationStatus
 from csms.gateway.calls import Calls
-from csms.ocpp.actions import Role
+from csms.ocpp.actions import Action, Role
 from csms.ocpp.rpc import CallAnswered, CallFailed, RpcSession
 
 CLEAR = {"action": "ClearCache", "payload": {}, "timeout_seconds": 1}
@@ -22,9 +22,10 @@ class Wire:
     def __init__(self, status: RegistrationStatus = RegistrationStatus.ACCEPTED) -> None:
         self.rpc = RpcSession(Role.CSMS, call_timeout=5)
         self.sent: list[Any] = []
+        self.gate = BootGate(status)
         self.calls = Calls(
             self.rpc,
-            BootGate(status),
+            self.gate,
             clock=SystemClock(),
             randomness=SystemRandomness(),
             pump=self.pump,
@@ -81,6 +82,41 @@ def test_a_rejected_station_is_told_nothing() -> None:
     wire = Wire(RegistrationStatus.REJECTED)
     assert ended(CLEAR, wire=wire)["error"]["kind"] == "not_allowed_now"
     assert wire.sent == []
+
+
+TRIGGER = {
+    "action": "TriggerMessage",
+    "payload": {"requestedMessage": "StatusNotification"},
+    "timeout_seconds": 1,
+}
+
+
+@pytest.mark.parametrize(
+    ("answer", "opens"),
+    [
+        ((3, {"status": "Accepted"}), True),
+        ((), True),  # sent, and the answer lost: it may come all the same
+        ((3, {"status": "Rejected"}), False),
+        ((3, {"status": "NotImplemented"}), False),
+        ((4, "NotSupported", "no", {}), False),
+    ],
+)
+def test_only_a_trigger_that_is_not_refused_opens_the_gate(
+    answer: tuple[Any, ...], opens: bool
+) -> None:
+    """B01.FR.10."""
+    wire = Wire(RegistrationStatus.PENDING)
+    ended(TRIGGER, *answer, wire=wire)
+    now = SystemClock().monotonic()
+    assert wire.gate.let_pass(Action.STATUS_NOTIFICATION, now=now) is opens
+
+
+def test_a_trigger_that_was_never_sent_opens_nothing() -> None:
+    wire = Wire(RegistrationStatus.PENDING)
+    broken = {**TRIGGER, "payload": {"requestedMessage": "StatusNotification", "evse": 1}}
+    assert ended(broken, wire=wire)["error"]["kind"] == "invalid_payload"
+    assert wire.sent == []
+    assert not wire.gate.let_pass(Action.STATUS_NOTIFICATION, now=SystemClock().monotonic())
 
 
 def test_a_session_that_has_ended_is_not_connected() -> None:

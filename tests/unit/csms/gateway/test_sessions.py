@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from csms.adapters.clock import SystemClock
 from csms.bus.memory import MemoryBus
+from csms.domain.station import SecurityProfile
+from csms.gateway import sessions as module
 from csms.gateway.sessions import OrderUnreadable, Sessions, read_order
 from csms.ports.bus import SESSIONS_CLOSE
 from csms.store.unit_of_work import SqlStore
@@ -24,6 +26,7 @@ STATION, OTHER, CERTIFICATE = uuid4(), uuid4(), uuid4()
 class Session:
     station_id: UUID = STATION
     epoch: int = 1
+    profile: SecurityProfile = SecurityProfile.TLS_BASIC
     certificate_id: UUID | None = CERTIFICATE
     certificate_ends_at: datetime | None = None
     decided_at: float = 0.0
@@ -167,6 +170,42 @@ def test_the_cursor_reads_on_from_the_start_and_skips_what_it_cannot_read(tmp_pa
         await sessions.stop()
         await sessions.stop()
         assert await bus.survey(SESSIONS_CLOSE, {"station_id": str(STATION)}, timeout=1) == []
+        await store.close()
+
+    asyncio.run(main())
+
+
+def test_an_order_below_a_profile_leaves_higher_sessions_alone() -> None:
+    """A05.FR.07 for who is connected while the minimum is raised."""
+    order = read_order({"station_id": str(STATION), "below_profile": 3})
+    assert order.meets(Session(profile=SecurityProfile.TLS_BASIC))
+    assert not order.meets(Session(profile=SecurityProfile.TLS_CERTIFICATE))
+
+
+def test_whatever_goes_wrong_with_one_poll_the_next_one_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A poll that ended for good would let revoked stations stay."""
+    monkeypatch.setattr(module, "POLL_SECONDS", 0.001)
+
+    async def main() -> None:
+        sessions, store, bus = registry(tmp_path)
+        seen = 0
+        enough = asyncio.Event()
+
+        async def bad() -> None:
+            nonlocal seen
+            seen += 1
+            if seen == 3:
+                enough.set()
+            raise RuntimeError("a bug")
+
+        monkeypatch.setattr(sessions, "catch_up", bad)
+        async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+            polling = group.create_task(sessions.poll())
+            await enough.wait()
+            polling.cancel()
+        await bus.close()
         await store.close()
 
     asyncio.run(main())

@@ -24,7 +24,12 @@ from csms.operations.deliver_certificate import deliver_certificate
 from csms.operations.errors import Conflict, NotFound
 from csms.operations.issue_certificate import KEY_LIFE, issue_certificate
 from csms.operations.jobs import Done, GiveUp, JobOutcome, RetryIn, WhenConnected, back_off
-from csms.operations.renew_certificate import CSR_DEADLINE, renew_certificate, trigger_renewal
+from csms.operations.renew_certificate import (
+    CSR_DEADLINE,
+    renew_certificate,
+    renewal_progress,
+    trigger_renewal,
+)
 from csms.operations.revoke_certificate import revoke_at_ca, revoke_certificate
 from csms.ports.bus import SESSIONS_CLOSE
 from csms.ports.records import Job, JobKind, Operation, OperationState
@@ -153,6 +158,26 @@ async def renewal(house: Inside, operation: Operation) -> tuple[OperationState, 
         current = await work.operations.by_id(operation.id)
     assert current is not None
     return current.state, current.progress
+
+
+async def signed(house: Inside, operation: Operation, record: CertificateRecord) -> None:
+    """The renewal has come so far that this certificate was made for it."""
+    steps: list[tuple[str, dict[str, UUID]]] = [
+        ("csr_received", {}),
+        ("signed", {"certificate_id": record.id}),
+    ]
+    assert operation.station_id is not None
+    async with house.store.writing() as work:
+        for progress, more in steps:
+            await renewal_progress(
+                work,
+                operation.station_id,
+                state=OperationState.RUNNING,
+                progress=progress,
+                at=house.clock.now(),
+                **more,
+            )
+        await work.commit()
 
 
 async def start(house: Inside, station: Station) -> Operation:
@@ -356,6 +381,7 @@ def test_a_rejected_certificate_is_final_and_an_event(tmp_path: Path) -> None:
         station = await house.station()
         operation = await start(house, station)
         record = await certificate_of(house, station)
+        await signed(house, operation, record)
         answer = {"status": "Rejected", "statusInfo": {"reasonCode": "InvalidCertificate"}}
         house.link.answers = [answer]
         assert isinstance(await deliver(house, record), GiveUp)
@@ -417,6 +443,7 @@ def test_a_handshake_activates_the_certificate_and_retires_its_predecessor(tmp_p
         old = await certificate_of(house, station, 1, S.ACTIVE)
         house.clock.pass_time(timedelta(days=60))
         new = await certificate_of(house, station, 2, S.ACCEPTED)
+        await signed(house, operation, new)
         assert await seen(house, station, new) == Done()
         assert await status(house, new) is S.ACTIVE
         assert await status(house, old) is S.SUPERSEDED
@@ -581,7 +608,7 @@ def test_asking_twice_is_one_renewal(tmp_path: Path) -> None:
 
 
 def test_a_station_that_accepts_and_sends_no_csr_is_found_out(tmp_path: Path) -> None:
-    """field-lessons §1.13."""
+    """Some stations accept the trigger and then cannot build a CSR."""
 
     async def scene(house: Inside) -> None:
         station = await house.station()
@@ -656,7 +683,112 @@ def test_a_csr_that_overtakes_the_answer_is_not_set_back(tmp_path: Path) -> None
         house.link.answers = [{"status": "Accepted"}]
         await trigger(house, operation)
         assert await renewal(house, operation) == (OperationState.RUNNING, "csr_received")
+        assert isinstance(await trigger(house, operation), RetryIn)
+        assert len(house.link.calls) == 1, "the job only watches over the end now"
+
+    inside(tmp_path, scene)
+
+
+def test_a_renewal_whose_certificate_is_never_seen_has_an_end(tmp_path: Path) -> None:
+    """While a renewal is open no other begins, so none may stay open for ever."""
+
+    async def scene(house: Inside) -> None:
+        station = await house.station()
+        operation = await start(house, station)
+        record = await certificate_of(house, station)
+        await signed(house, operation, record)
+        house.clock.pass_time(timedelta(days=6))
+        assert isinstance(await trigger(house, operation), RetryIn)
+        house.clock.pass_time(timedelta(days=2))
+        assert isinstance(await trigger(house, operation), GiveUp)
+        assert (await renewal(house, operation))[0] is OperationState.FAILED
         assert await trigger(house, operation) == Done()
+        assert (await start(house, station)).id != operation.id
+
+    inside(tmp_path, scene)
+
+
+def test_an_accepted_certificate_that_is_not_used_does_not_stop_another_renewal(
+    tmp_path: Path,
+) -> None:
+    async def scene(house: Inside) -> None:
+        station = await house.station()
+        operation = await start(house, station)
+        record = await certificate_of(house, station)
+        await signed(house, operation, record)
+        assert (await start(house, station)).id == operation.id, "it is still on its way"
+        house.link.answers = [{"status": "Accepted"}]
+        await deliver(house, record)
+        assert await renewal(house, operation) == (OperationState.RUNNING, "accepted")
+        another = await start(house, station)
+        assert another.id != operation.id
+        assert (await renewal(house, operation))[0] is OperationState.FAILED
+        await seen(house, station, record)
+        assert await renewal(house, another) == (OperationState.WAITING, "waiting"), (
+            "what the first made is no news of the second"
+        )
+
+    inside(tmp_path, scene)
+
+
+def test_revoked_on_its_way_ends_the_renewal(tmp_path: Path) -> None:
+    async def scene(house: Inside) -> None:
+        station = await house.station()
+        operation = await start(house, station)
+        record = await certificate_of(house, station)
+        await signed(house, operation, record)
+        async with house.store.writing() as work:
+            await work.certificates.update_status(record.id, was=S.SIGNED, becomes=S.REVOKED)
+            await work.commit()
+        assert await deliver(house, record) == Done()
+        assert await renewal(house, operation) == (OperationState.FAILED, "revoked")
+
+    inside(tmp_path, scene)
+
+
+@pytest.mark.parametrize("overtaken", [S.SIGNED, S.DELIVERED])
+def test_what_was_overtaken_on_its_way_lets_nobody_in(
+    tmp_path: Path, overtaken: CertificateStatus
+) -> None:
+    async def scene(house: Inside) -> None:
+        station = await house.station()
+        old = await certificate_of(house, station, 1, overtaken)
+        house.clock.pass_time(timedelta(minutes=1))
+        await seen(house, station, await certificate_of(house, station, 2, S.ACCEPTED))
+        assert await status(house, old) is S.SUPERSEDED
+        assert await deliver(house, old) == Done()
+        assert house.link.calls == []
+
+    inside(tmp_path, scene)
+
+
+def test_a_refusal_of_an_overtaken_csr_does_not_fail_the_renewal(tmp_path: Path) -> None:
+    async def scene(house: Inside) -> None:
+        station = await house.station()
+        operation = await start(house, station)
+        request = await request_of(house, station)
+        await signed(house, operation, await certificate_of(house, station, 2, S.DELIVERED))
+        house.pki.fails = [PkiRefused(RefusalReason.WEAK_KEY, "")]
+
+        class Overtaking:
+            async def issue_station_certificate(self, asked: Any) -> Any:
+                async with house.store.writing() as work:
+                    await work.certificate_requests.set_status(
+                        request.id, RequestStatus.SUPERSEDED
+                    )
+                    await work.commit()
+                return await house.pki.issue_station_certificate(asked)
+
+        job = job_for(house, JobKind.ISSUE_CERTIFICATE, request_id=str(request.id))
+        outcome = await issue_certificate(
+            job,
+            store=house.store,
+            pki=Overtaking(),  # type: ignore[arg-type]  # the one method that is asked
+            clock=house.clock,
+            randomness=house.randomness,
+        )
+        assert outcome == Done()
+        assert (await renewal(house, operation))[0] is OperationState.RUNNING
 
     inside(tmp_path, scene)
 

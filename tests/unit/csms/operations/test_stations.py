@@ -190,6 +190,40 @@ def test_blocking_cuts_the_live_session(tmp_path: Path) -> None:
     inside(tmp_path, scene)
 
 
+@pytest.mark.parametrize(
+    ("changes", "below"),
+    [
+        ({"registration_status": "Rejected"}, None),
+        ({"registration_status": "Pending"}, None),
+        ({"minimum_security_profile": 3, "security_profile": 3}, 3),
+    ],
+)
+def test_a_session_that_would_not_be_let_in_again_is_cut(
+    tmp_path: Path, changes: dict[str, Any], below: int | None
+) -> None:
+    async def scene(house: Inside) -> None:
+        station = await house.station()
+        await change(house, "cs-1", **changes)
+        async with house.store.reading() as work:
+            (event,) = await work.outbox.after(0, limit=5)
+        assert event.topic == SESSIONS_CLOSE
+        assert event.payload["station_id"] == str(station.id)
+        assert event.payload.get("below_profile") == below
+
+    inside(tmp_path, scene)
+
+
+@pytest.mark.parametrize("changes", [{"groups": ("a",)}, {"registration_status": "Accepted"}])
+def test_other_changes_disturb_nobody(tmp_path: Path, changes: dict[str, Any]) -> None:
+    async def scene(house: Inside) -> None:
+        await house.station(registration_status="Pending")
+        await change(house, "cs-1", **changes)
+        async with house.store.reading() as work:
+            assert await work.outbox.after(0, limit=5) == []
+
+    inside(tmp_path, scene)
+
+
 def test_a_profile_is_raised_and_never_lowered(tmp_path: Path) -> None:
     async def scene(house: Inside) -> None:
         await house.station()
@@ -342,12 +376,82 @@ def test_a_pending_password_that_opened_the_door_is_the_only_one_left(tmp_path: 
         with pytest.raises(NoAnswer):
             await new_password(house)
         sent = house.link.calls[0][2]["setVariableData"][0]["attributeValue"]
-        await seen(house, station, None, profile=2, pending_password_used=False)
+        await seen(house, station, None, profile=2, proved_password=None)
         assert len((await stored(house, station)).passwords) == 2, "the old one proves nothing"
-        await seen(house, station, None, profile=2, pending_password_used=True)
+        pending = (await stored(house, station)).passwords[-1]
+        await seen(house, station, None, profile=2, proved_password=pending.salt.hex())
         (left,) = (await stored(house, station)).passwords
         assert matching_record(sent, [left], PEPPERS) is left
         assert not left.pending
+
+    inside(tmp_path, scene)
+
+
+async def twice_unanswered(house: Inside, station: Station) -> list[str]:
+    """Two changes whose answers were lost; the passwords that were sent."""
+    await claimed(house, station)
+    house.link.answers = [NoAnswer("silence"), NoAnswer("silence")]
+    for _ in range(2):
+        with pytest.raises(NoAnswer):
+            await new_password(house)
+    return [call[2]["setVariableData"][0]["attributeValue"] for call in house.link.calls]
+
+
+@pytest.mark.parametrize(("used", "left"), [(1, [1, 2]), (2, [2])])
+def test_the_password_that_was_used_is_the_one_that_stays(
+    tmp_path: Path, used: int, left: list[int]
+) -> None:
+    """A11: of two undecided changes the station applied the first; it must not be locked out."""
+
+    async def scene(house: Inside) -> None:
+        station = await house.station()
+        sent = await twice_unanswered(house, station)
+        slots = (await stored(house, station)).passwords
+        await seen(house, station, None, profile=2, proved_password=slots[used].salt.hex())
+        kept = (await stored(house, station)).passwords
+        assert [slot.salt for slot in kept] == [slots[index].salt for index in left]
+        proved = matching_record(sent[used - 1], kept, PEPPERS)
+        assert proved is not None
+        assert not proved.pending
+
+    inside(tmp_path, scene)
+
+
+def test_proving_a_password_and_a_profile_at_once_keeps_both(tmp_path: Path) -> None:
+    async def scene(house: Inside) -> None:
+        station = await house.station(profile=1)
+        await claimed(house, station, profile=2)
+        house.link.answers = [NoAnswer("silence")]
+        with pytest.raises(NoAnswer):
+            await new_password(house)
+        salt = (await stored(house, station)).passwords[-1].salt
+        await seen(house, station, None, profile=2, proved_password=salt.hex())
+        after = await stored(house, station)
+        assert [slot.salt for slot in after.passwords] == [salt]
+        assert after.minimum_security_profile is SecurityProfile.TLS_BASIC
+
+    inside(tmp_path, scene)
+
+
+def test_two_changes_at_once_leave_the_one_the_station_took_last(tmp_path: Path) -> None:
+    """The answer to the first change must not drop the slot of the second, on its way already."""
+
+    async def scene(house: Inside) -> None:
+        station = await house.station()
+        await claimed(house, station)
+        house.link.answers = [result("Accepted"), result("Accepted")]
+        working: list[bool] = []
+
+        async def second() -> None:
+            house.link.before_answering = None
+            await new_password(house)
+
+        house.link.before_answering = second
+        await new_password(house)
+        sent = [call[2]["setVariableData"][0]["attributeValue"] for call in house.link.calls]
+        records = (await stored(house, station)).passwords
+        working = [matching_record(each, records, PEPPERS) is not None for each in sent]
+        assert working == [False, True], "the second was answered first, and by then it held"
 
     inside(tmp_path, scene)
 

@@ -7,8 +7,9 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from pki.authority.hierarchy import (
     HierarchyInvalid,
@@ -20,6 +21,7 @@ from pki.authority.hierarchy import (
 from pki.authority.issuance import IssuanceBroken, PreparedCertificate, issue, rehearse
 from pki.authority.records import StoredAuthority
 from pki.signing.memory import MemorySigner
+from pki.signing.remote_key import RemoteECKey
 from pki.x509 import template
 from pki.x509.lint import Linter
 from pki.x509.names import subject_name
@@ -119,6 +121,26 @@ def test_a_ceremony_that_would_mix_purposes_is_refused(old: str, new: str, says:
         load_ceremony(FILE.replace(old, new, 1).encode())
 
 
+def test_an_issuing_ca_with_an_rsa_key_is_none_we_can_sign_with() -> None:
+    """Invalid solely because its key is RSA: name, time and the root's signature are in order."""
+    root = MemorySigner("m/root:v1", curve=ec.SECP384R1())
+    stored = made(root=root)
+    ours = x509.load_der_x509_certificate(stored[1].der)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(ours.subject)
+        .issuer_name(ours.issuer)
+        .public_key(rsa.generate_private_key(65537, 2048).public_key())
+        .serial_number(1)
+        .not_valid_before(ours.not_valid_before_utc)
+        .not_valid_after(ours.not_valid_after_utc)
+    )
+    other = builder.sign(RemoteECKey(root), hashes.SHA384())
+    stored[1] = replace(stored[1], der=other.public_bytes(serialization.Encoding.DER))
+    with pytest.raises(HierarchyInvalid, match="no elliptic curve key"):
+        read_hierarchy(stored)
+
+
 def _prepared() -> tuple[PreparedCertificate, MemorySigner]:
     signer = MemorySigner("m/root:v1", curve=ec.SECP384R1())
     builder = template.root(
@@ -157,3 +179,8 @@ def test_a_signature_over_another_hash_is_not_accepted() -> None:
 def test_issuers_keep_their_throw_away_keys_out_of_repr() -> None:
     issuer = memory_ca().hierarchy.issuers[IssuerName.STATIONS]
     assert "throwaway" not in repr(replace(issuer))
+
+
+def test_a_ceremony_file_that_is_not_utf_8_is_refused() -> None:
+    with pytest.raises(HierarchyInvalid):
+        load_ceremony(b'name = "\xff"')

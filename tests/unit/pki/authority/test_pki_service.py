@@ -548,12 +548,15 @@ def test_an_orphaned_intent_is_given_up_by_the_next_ask_without_a_restart(
         return flaky["store"]
 
     async def talk(authority: Authority) -> None:
-        first = asyncio.ensure_future(authority.issue_station_certificate(request))
-        await asyncio.to_thread(signing.wait, 5)
-        if ending == "cancelled":
-            first.cancel()
-        with pytest.raises((asyncio.CancelledError, PkiUnavailable)):
-            await first
+        async def first() -> None:
+            with pytest.raises((asyncio.CancelledError, PkiUnavailable)):
+                await authority.issue_station_certificate(request)
+
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(first())
+            await asyncio.to_thread(signing.wait, 5)
+            if ending == "cancelled":
+                task.cancel()
         assert [r["outcome"] for r in rows(tmp_path, "intents")] == [None]
         flaky["store"]._step = "nothing"
         assert not (await authority.issue_station_certificate(request)).issued.already_issued
@@ -575,10 +578,8 @@ def test_two_authorities_on_one_database_deliver_one_certificate(tmp_path: Path)
             memory_authority(two, ca=ca, patience=timedelta(minutes=2)) as there,
         ):
             await here.register_station(StationRegistration(STATION, "CS001"))
-            return await asyncio.gather(
-                *(a.issue_station_certificate(request) for a in (here, there) * 3),
-                return_exceptions=True,
-            )
+            waiting = [a.issue_station_certificate(request) for a in (here, there) * 3]
+            return list(await asyncio.gather(*waiting, return_exceptions=True))
 
     answers = asyncio.run(main())
     delivered = {a.issued.serial for a in answers if not isinstance(a, PkiUnavailable)}
@@ -592,11 +593,11 @@ def test_two_stations_with_one_key_at_once_are_one_certificate_and_one_refusal(
     key = ec.generate_private_key(ec.SECP256R1())
 
     async def talk(authority: Authority) -> list[Any]:
-        return await asyncio.gather(
+        waiting = [
             authority.issue_station_certificate(ask(csr_pem(key=key))),
             authority.issue_station_certificate(ask(csr_pem("CS002", key=key), station_id=OTHER)),
-            return_exceptions=True,
-        )
+        ]
+        return list(await asyncio.gather(*waiting, return_exceptions=True))
 
     answers = run(tmp_path, talk)
     refused = [a.reason for a in answers if isinstance(a, PkiRefused)]

@@ -66,3 +66,8 @@ def test_the_strongest_allowed_values_are_accepted() -> None:
     load_profiles(
         changed("rsa_bits_max = 4096", "rsa_bits_max = 4096\nrsa_2048_until = 2027-12-31")
     )
+
+
+def test_a_file_that_is_not_utf_8_is_refused() -> None:
+    with pytest.raises(ProfileInvalid):
+        load_profiles(b'curves = "\xff"')

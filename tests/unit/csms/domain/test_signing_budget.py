@@ -1,0 +1,33 @@
+"""csms.domain.signing_budget: how often a station may ask for a certificate."""
+
+from itertools import pairwise
+from uuid import uuid4
+
+from csms.domain.signing_budget import BURST, SECONDS_EACH, SigningBudget, Spending
+
+STATION, OTHER = uuid4(), uuid4()
+
+
+def test_the_retries_of_an_unanswered_request_all_pass() -> None:
+    """A02.FR.17-19 with the shortest wait stations use: 10 s, doubling, six times; then again."""
+    budget, now = SigningBudget(), 0.0
+    for _round in range(3):
+        for doubling in range(7):
+            assert budget.spend(STATION, now=now) is Spending.GRANTED
+            now += 10 * 2**doubling
+
+
+def test_a_flood_gets_its_burst_and_one_a_minute_and_one_record() -> None:
+    budget = SigningBudget()
+    hour = [budget.spend(STATION, now=second / 10) for second in range(36000)]
+    assert hour.count(Spending.GRANTED) <= BURST + 3600 / SECONDS_EACH
+    assert budget.spend(OTHER, now=3600) is Spending.GRANTED
+    refusals = [(one, two) for one, two in pairwise(hour) if two is Spending.REFUSED]
+    assert all(one is Spending.GRANTED for one, _ in refusals), "once for each run of refusals"
+
+
+def test_rest_does_not_pile_up_beyond_the_burst() -> None:
+    budget = SigningBudget()
+    budget.spend(STATION, now=0)
+    granted = [budget.spend(STATION, now=1e9) for _ in range(BURST + 1)]
+    assert granted == [Spending.GRANTED] * BURST + [Spending.REFUSED]
