@@ -29,6 +29,8 @@ from pki.wire import (
 
 _TIMEOUT_SECONDS: Final = 15.0  # the PKI gives Vault 5 s a call
 _MAXIMUM_ANSWER: Final = 256 * 1024
+# msgspec lets the last two through for bytes that are no text and for JSON of great depth.
+_UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 Answer = TypeVar("Answer")
 
@@ -100,7 +102,7 @@ def _as_error(answer: httpx2.Response) -> PkiRefused | PkiUnavailable:
     """A refusal is final only when the PKI says why in its own words; all else may pass."""
     try:
         problem = msgspec.json.decode(answer.content, type=_Problem)
-    except msgspec.DecodeError:
+    except _UNREADABLE:
         problem = _Problem()
     if problem.reason is not None:
         return PkiRefused(problem.reason, problem.detail)
@@ -110,5 +112,5 @@ def _as_error(answer: httpx2.Response) -> PkiRefused | PkiUnavailable:
 def _decoded(body: bytes, kind: type[Answer]) -> Answer:
     try:
         return msgspec.json.decode(body, type=kind)
-    except msgspec.DecodeError as error:
+    except _UNREADABLE as error:
         raise PkiUnavailable("the PKI's answer is not one") from error

@@ -7,13 +7,13 @@ import hashlib
 from csms.blocks.context import Answer, StationContext
 from csms.domain.audit import AuditAction, AuditRecord, Outcome
 from csms.domain.certificate import CertificateRequest, CertificateUse, RequestStatus
-from csms.domain.security_event import EventSource, SecurityEvent
+from csms.domain.security_event import CSMSEvent, EventSource, SecurityEvent
+from csms.domain.signing_budget import Spending
 from csms.domain.station import SecurityProfile
 from csms.ocpp import messages
 from csms.ports.records import Job, JobKind, OperationState
 from csms.ports.store import UnitOfWork
-from pki.x509.csr import CSRRejected
-from pki.x509.csr import _parse as parse_csr
+from pki.x509.csr import CSRRejected, parse_csr
 
 RENEWAL = "renew_certificate"
 
@@ -41,35 +41,50 @@ async def sign_certificate(
 ) -> Answer:
     """A02.FR.11: answered at once; the certificate follows in CertificateSigned.
 
-    1. Refuse what we do not do: V2G certificates, requests over a plaintext connection (C08).
-    2. Cheap checks only (T10): one PKCS#10 request in PEM. Whether it may be signed the PKI says.
-    3. The same CSR again (A02.FR.17) joins the request that is there.
-    4. Another CSR takes the place of an open one: the station has thrown that key away.
-    5. Store the request and its job in this transaction; the worker goes on.
+    1. Refuse who asks too often (C07).
+    2. Refuse what we do not do: V2G certificates, requests over a plaintext connection (C08).
+    3. Cheap checks only (T10): one PKCS#10 request in PEM. Whether it may be signed the PKI says.
+    4. The same CSR again (A02.FR.17) joins the request that is there.
+    5. Another CSR takes the place of an open one: the station has thrown that key away.
+    6. Store the request and its job in this transaction; the worker goes on.
     """
-    use = CertificateUse(request.certificate_type or CertificateUse.CHARGING_STATION)
     # 1
+    spending = context.signing_budget.spend(context.station.id, now=context.monotonic)
+    if spending is not Spending.GRANTED:
+        return await _too_often(context, work, spending)
+    use = CertificateUse(request.certificate_type or CertificateUse.CHARGING_STATION)
+    # 2
     if use is not CertificateUse.CHARGING_STATION:
         return await _rejected(context, work, "NotEnabled", "certificate_type")
     if context.profile is SecurityProfile.BASIC:
         return await _rejected(context, work, "NotEnabled", "plaintext")
-    # 2
+    # 3
     try:
         parse_csr(request.csr)
     except CSRRejected as error:
         return await _rejected(context, work, "InvalidCSR", error.reason.value)
-    # 3
+    # 4
     digest = hashlib.sha256(request.csr.encode()).hexdigest()
     known = await work.certificate_requests.by_csr(context.station.id, digest)
     if known is not None and known.status is not RequestStatus.SUPERSEDED:
         return await _joined(context, work, known)
-    # 4
+    # 5
     open_request = await work.certificate_requests.open_of(context.station.id, use)
     if open_request is not None:
         await work.certificate_requests.set_status(
             open_request.id, RequestStatus.SUPERSEDED, "another CSR came"
         )
-    # 5
+    return await _stored(context, request, use, digest, work)
+
+
+async def _stored(
+    context: StationContext,
+    request: messages.SignCertificateRequest,
+    use: CertificateUse,
+    digest: str,
+    work: UnitOfWork,
+) -> Answer:
+    # 6
     stored = CertificateRequest(
         id=context.randomness.uuid(),
         station_id=context.station.id,
@@ -87,10 +102,30 @@ async def sign_certificate(
     return _accepted()
 
 
+async def _too_often(context: StationContext, work: UnitOfWork, spending: Spending) -> Answer:
+    """On record once for each flood; the reason code is not the appendix's, whose list is open."""
+    if spending is Spending.REFUSED_AGAIN:
+        return _refusal("TooManyRequests")
+    await work.security_events.add(
+        SecurityEvent(
+            id=context.randomness.uuid(),
+            station_id=context.station.id,
+            type=CSMSEvent.CERTIFICATE_REQUEST_FLOOD,
+            occurred_at=context.now,
+            received_at=context.now,
+            tech_info="SignCertificate is refused until the station asks less often",
+            source=EventSource.CSMS,
+        )
+    )
+    return await _rejected(context, work, "TooManyRequests", "too_often")
+
+
 async def _joined(context: StationContext, work: UnitOfWork, known: CertificateRequest) -> Answer:
     """A repeat is idempotent: no second certificate, but a lost delivery is tried again now."""
     if known.status is RequestStatus.REFUSED:
         return await _rejected(context, work, "InvalidCSR", "refused_before")
+    if known.status is RequestStatus.OPEN:
+        await _progress(context, work)
     if known.status is RequestStatus.ISSUED:
         certificate = await work.certificates.by_request(known.id)
         if certificate is not None:
@@ -140,6 +175,10 @@ async def _rejected(
 ) -> Answer:
     """A02.FR.12: Rejected, with the appendix's reason code; the audit row has ours."""
     await _audit(context, work, Outcome.REFUSED, reason, {})
+    return _refusal(reason_code)
+
+
+def _refusal(reason_code: str) -> Answer:
     return Answer(
         payload=messages.SignCertificateResponse(
             status=messages.GenericStatusEnumType.REJECTED,

@@ -163,6 +163,9 @@ def _flaw_of_leaf(leaf: Json) -> JsonFlaw | None:
     return None
 
 
+_ENCODER: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
+
+
 def write(value: Json) -> str:
     """Compact and ASCII only; the value has passed `flaw_of` or came from our structs."""
-    return json.dumps(value, separators=(",", ":"), allow_nan=False)
+    return _ENCODER.encode(value)

@@ -73,7 +73,7 @@ def verify_csr(pem: str, *, policy: KeyPolicy, today: date) -> VerifiedCSR:
     5. signature hash and proof of possession, 6. a subject that can be read one way only.
     The caller still compares the subject with the registry.
     """
-    request = _parse(pem)
+    request = parse_csr(pem)
     public_key = _checked_key(request, policy=policy, today=today)
     _prove_possession(request)
     subject, common_name, organization = _subject(request)
@@ -89,7 +89,10 @@ def verify_csr(pem: str, *, policy: KeyPolicy, today: date) -> VerifiedCSR:
     )
 
 
-def _parse(pem: str) -> x509.CertificateSigningRequest:
+def parse_csr(pem: str) -> x509.CertificateSigningRequest:
+    """One PKCS#10 request in PEM, and nothing of it believed yet: cheap enough to ask while the
+    station waits (T10). Raises CSRRejected.
+    """
     if len(pem) > MAX_CSR_CHARACTERS:
         raise CSRRejected(RefusalReason.TOO_LARGE, f"over {MAX_CSR_CHARACTERS} characters")
     block = _PEM.fullmatch(pem)

@@ -26,13 +26,17 @@ def test_a_refusal_with_its_reason_is_final() -> None:
         (422, b'{"title":"Refused","reason":"a word nobody knows"}'),
         (502, b"<html>a proxy</html>"),
         (500, b""),
+        (502, b'{"title": "\xff"}'),
+        (502, b'{"title":' + b"[" * 100_000),
     ],
 )
 def test_everything_else_may_pass_and_is_asked_again(status: int, body: bytes) -> None:
     assert isinstance(_as_error(problem(status, body)), PkiUnavailable)
 
 
-@pytest.mark.parametrize("body", [b"", b"{}", b"[]", b'{"root_pem": 7}'])
+@pytest.mark.parametrize(
+    "body", [b"", b"{}", b"[]", b'{"root_pem": 7}', b'{"root_pem": "\xff"}', b"[" * 100_000]
+)
 def test_an_answer_that_is_none_is_not_believed(body: bytes) -> None:
     with pytest.raises(PkiUnavailable):
         _decoded(body, TrustAnchors)
