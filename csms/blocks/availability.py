@@ -19,14 +19,18 @@ async def heartbeat(
 async def status_notification(
     context: StationContext, request: messages.StatusNotificationRequest, work: UnitOfWork
 ) -> Answer:
-    """G01. Some stations report EVSE 0 or connector 0 (field-lessons §1.17): kept as said."""
+    """G01. Some stations report EVSE 0 or connector 0: kept as said.
+
+    The newest report wins by the station's time; one from the future counts as made now, or a
+    clock that was wrong once would silence the connector for good.
+    """
     await work.stations.record_connector(
         ConnectorStatus(
             station_id=context.station.id,
             evse_id=request.evse_id,
             connector_id=request.connector_id,
             status=request.connector_status.value,
-            reported_at=request.timestamp,
+            reported_at=min(request.timestamp, context.now),
             received_at=context.now,
         )
     )

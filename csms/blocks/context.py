@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from csms.domain.certificate import CertificateRecord
+from csms.domain.signing_budget import SigningBudget
 from csms.domain.station import RegistrationStatus, SecurityProfile, Station
 from csms.ports.clock import Randomness
 from csms.ports.store import UnitOfWork
@@ -28,6 +29,8 @@ class StationContext:
     now: datetime
     randomness: Randomness
     heartbeat_interval_seconds: int
+    monotonic: float  # the same moment as `now`, by the clock that never steps
+    signing_budget: SigningBudget
 
     @property
     def actor(self) -> str:

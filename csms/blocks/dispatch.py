@@ -20,5 +20,5 @@ CALL_HANDLERS: Final[Mapping[Action, CallHandler]] = MappingProxyType(
     }
 )
 
-# Answered without a transaction: they read and write nothing (performance.md §3).
+# Answered without a transaction: they read and write nothing.
 STATELESS: Final = frozenset({Action.HEARTBEAT})

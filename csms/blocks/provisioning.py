@@ -31,17 +31,7 @@ async def boot_notification(
     admissible = serial_number_agrees(said, station.serial_number, context.profile)
     status = station.registration_status if admissible else RegistrationStatus.REJECTED
     await work.stations.record_boot(station.id, _boot(context, request, said, status))
-    await work.audit.add(
-        AuditRecord(
-            at=context.now,
-            actor=context.actor,
-            action=AuditAction.STATION_BOOT,
-            subject=context.actor,
-            outcome=Outcome.SUCCESS if admissible else Outcome.REFUSED,
-            reason=None if admissible else "serial_number",
-            details={"status": status.value, "reason": request.reason.value},
-        )
-    )
+    await work.audit.add(_audit(context, request, status, admissible=admissible))
     accepted = status is RegistrationStatus.ACCEPTED
     told = status is not RegistrationStatus.REJECTED and bool(
         await work.jobs.wake(station.id, now=context.now)
@@ -55,6 +45,24 @@ async def boot_notification(
         booted=status,
         wake_jobs=told,
         close=None if admissible else "serial number differs from the certificate",
+    )
+
+
+def _audit(
+    context: StationContext,
+    request: messages.BootNotificationRequest,
+    status: RegistrationStatus,
+    *,
+    admissible: bool,
+) -> AuditRecord:
+    return AuditRecord(
+        at=context.now,
+        actor=context.actor,
+        action=AuditAction.STATION_BOOT,
+        subject=context.actor,
+        outcome=Outcome.SUCCESS if admissible else Outcome.REFUSED,
+        reason=None if admissible else "serial_number",
+        details={"status": status.value, "reason": request.reason.value},
     )
 
 

@@ -16,7 +16,7 @@ class Scope(StrEnum):
     STATIONS_READ = "stations:read"
     STATIONS_WRITE = "stations:write"
     COMMANDS_SEND = "commands:send"
-    # Dangerous acts have a scope of their own, whichever way they are asked for (interfaces.md).
+    # Dangerous acts have a scope of their own, whichever way they are asked for.
     COMMANDS_DANGEROUS = "commands:dangerous"
     CERTIFICATES_READ = "certificates:read"
     CERTIFICATES_ISSUE = "certificates:issue"

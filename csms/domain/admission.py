@@ -175,10 +175,32 @@ def decide(
             record = None
         _standing(known, facts.listener)
     except _Refusal as refusal:
-        # Uniform on the wire: 401 where a password is asked for, 403 where a certificate is.
-        status = HTTPStatus.FORBIDDEN if by_certificate else HTTPStatus.UNAUTHORIZED
-        return Refused(status, refusal.reason)
+        return _refused(refusal.reason, facts.listener)
     return Admitted(known, facts.listener, subprotocol, record, slot)
+
+
+def gone(admitted: Admitted) -> Refused:
+    """The station was deleted while it was being let in."""
+    return _refused(RefusalReason.UNKNOWN_STATION, admitted.profile)
+
+
+def reconsider(admitted: Admitted, station: Station | None) -> Refused | None:
+    """Steps 4 and 5 again, on the station as it is while its session is being claimed: it may have
+    been blocked or deleted since, or have reached a higher profile on another connection.
+    """
+    if station is None:
+        return gone(admitted)
+    try:
+        _standing(station, admitted.profile)
+    except _Refusal as refusal:
+        return _refused(refusal.reason, admitted.profile)
+    return None
+
+
+def _refused(reason: RefusalReason, listener: SecurityProfile) -> Refused:
+    """Uniform on the wire: 401 where a password is asked for, 403 where a certificate is."""
+    by_certificate = listener is SecurityProfile.TLS_CERTIFICATE
+    return Refused(HTTPStatus.FORBIDDEN if by_certificate else HTTPStatus.UNAUTHORIZED, reason)
 
 
 def _by_password(

@@ -25,9 +25,7 @@ class CertificateUse(StrEnum):
 class CertificateStatus(StrEnum):
     SIGNED = "signed"  # exists at the CA, not yet sent
     DELIVERED = "delivered"  # sent; the answer is not known
-    ACCEPTED = (
-        "accepted"  # the station said Accepted, which proves nothing yet (field-lessons §1.11)
-    )
+    ACCEPTED = "accepted"  # the station said Accepted, which proves nothing before a handshake
     ACTIVE = "active"  # seen in a handshake
     SUPERSEDED = "superseded"  # its successor was seen in a handshake
     REJECTED = "rejected"  # the station refused it (A02.FR.07)
@@ -64,6 +62,9 @@ TRANSITIONS: Final[Mapping[tuple[CertificateStatus, CertificateEvent], Certifica
             (S.DELIVERED, E.SEEN): S.ACTIVE,
             (S.DELIVERED, E.GIVEN_UP): S.ABANDONED,
             (S.ACCEPTED, E.SEEN): S.ACTIVE,
+            # Overtaken on its way: the station threw that key away when it made the newer one.
+            (S.SIGNED, E.SUCCESSOR_SEEN): S.SUPERSEDED,
+            (S.DELIVERED, E.SUCCESSOR_SEEN): S.SUPERSEDED,
             # Accepted but never used, and a newer one was: it is of no use any more.
             (S.ACCEPTED, E.SUCCESSOR_SEEN): S.SUPERSEDED,
             (S.ACTIVE, E.SEEN): S.ACTIVE,

@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
-# passwordString: a-z A-Z 0-9 and a few marks (ocpp-conformance §4.1). `:` is legal but left out
+# passwordString: a-z A-Z 0-9 and a few marks (Part 2, appendix 2). `:` is legal but left out
 # of what we generate: it reads badly in `user:password`.
 PASSWORD_ALPHABET: Final = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789*-_=+|@."  # noqa: S105 -- an alphabet, not a secret
 # 40 is the maxLimit every station must reach (A00.FR.205); 40 of 70 characters are 245 bits.
@@ -74,6 +74,17 @@ def matching_record(
         if same and pepper:
             found = record
     return found
+
+
+def settled(slots: tuple[PasswordRecord, ...], salt: bytes) -> tuple[PasswordRecord, ...]:
+    """What is left when the pending slot with this salt has proved right: itself, and what was
+    sent to the station after it. Unchanged when there is no such pending slot.
+    """
+    for index, slot in enumerate(slots):
+        if slot.salt == salt and slot.pending:
+            later = tuple(other for other in slots[index + 1 :] if other.pending)
+            return (replace(slot, pending=False), *later)
+    return slots
 
 
 def _digest(password: str, salt: bytes, pepper: bytes) -> bytes:

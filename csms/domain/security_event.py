@@ -1,6 +1,6 @@
 """Security events: what stations report (A04) and what we see of them ourselves.
 
-Names and criticality are the appendix's (ocpp-conformance §5); the list is open, so an unknown
+Names and criticality are the appendix's (Part 2 appendix 1); the list is open, so an unknown
 name is stored as it came and counts as not critical.
 """
 
@@ -49,6 +49,7 @@ class CSMSEvent(StrEnum):
     SERIAL_NUMBER_MISMATCH = "SerialNumberMismatch"
     CERTIFICATE_REQUEST_REFUSED = "CertificateRequestRefused"
     CERTIFICATE_REQUEST_ANOMALY = "CertificateRequestAnomaly"
+    CERTIFICATE_REQUEST_FLOOD = "CertificateRequestFlood"
     CERTIFICATE_NOT_DELIVERED = "CertificateNotDelivered"
 
 

@@ -1,8 +1,8 @@
 """Who was refused, on record: batched, bounded, off the accept path.
 
-A refusal must not cost a transaction of its own, or refusing would be the denial of service
-(performance.md §3). Rows wait at most `FLUSH_SECONDS` and are written together; beyond `CAPACITY`
-they are counted instead, and the count is recorded. While the database is away they wait.
+A refusal must not cost a transaction of its own, or refusing would be the denial of service.
+Rows wait at most `FLUSH_SECONDS` and are written together; beyond `CAPACITY` they are counted
+instead, and the count is recorded. While the database is away they wait.
 """
 
 from __future__ import annotations

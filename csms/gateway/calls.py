@@ -56,8 +56,7 @@ class Calls:
         try:
             action, payload = Action(message["action"]), message["payload"]
             wait = min(float(message["timeout_seconds"]), _LONGEST_WAIT_SECONDS)
-            self._gate.tell(action, payload)
-            outcome = await self._send(action, payload, wait)
+            outcome = await self._told(action, payload, wait)
         except tuple(_NOT_SENT) as error:
             return _error(_NOT_SENT[type(error)], str(error))
         except (KeyError, ValueError, TypeError, AttributeError):
@@ -69,6 +68,21 @@ class Calls:
         waiter = self._waiting.pop(outcome.message_id, None)
         if waiter is not None and not waiter.done():
             waiter.set_result(outcome)
+
+    async def _told(self, action: Action, payload: Json, wait: float) -> CallAnswered | CallFailed:
+        """Send it with the boot gate open for what it causes, and only for that."""
+        opening = self._gate.tell(action, payload, now=self._clock.monotonic())
+        try:
+            outcome = await self._send(action, payload, wait)
+        except BaseException:
+            self._gate.withdraw(opening)
+            raise
+        if isinstance(outcome, CallAnswered):
+            if outcome.json.get("status") != "Accepted":
+                self._gate.refused(opening)
+        elif outcome.why is FailureReason.CALL_ERROR:
+            self._gate.refused(opening)
+        return outcome
 
     async def _send(self, action: Action, payload: Json, wait: float) -> CallAnswered | CallFailed:
         message_id = str(self._randomness.uuid())  # unique over all connections (§4.1.4)

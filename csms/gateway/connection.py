@@ -26,8 +26,10 @@ from websockets.exceptions import ConnectionClosed
 from csms.blocks.context import Answer, CallHandler, StationContext
 from csms.blocks.dispatch import CALL_HANDLERS, STATELESS
 from csms.domain.admission import Admitted
-from csms.domain.boot import BootGate
+from csms.domain.boot import BootGate, gate_status
 from csms.domain.security_event import CSMSEvent, EventSource, SecurityEvent
+from csms.domain.signing_budget import SigningBudget
+from csms.domain.station import SecurityProfile
 from csms.gateway.calls import Calls
 from csms.gateway.supervisor import place_of
 from csms.gateway.websocket import StationSocket
@@ -66,6 +68,7 @@ class Surroundings:
     bus: Bus
     clock: Clock
     randomness: Randomness
+    signing_budget: SigningBudget
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +87,8 @@ class StationConnection:
         self._claim = claim
         self._around = around
         self._rpc = RpcSession(Role.CSMS, call_timeout=around.settings.call_timeout_seconds)
-        self._gate = BootGate(claim.admitted.station.booted_as)
+        station = claim.admitted.station
+        self._gate = BootGate(gate_status(station.booted_as, station.registration_status))
         self._calls = Calls(
             self._rpc,
             self._gate,
@@ -106,6 +110,10 @@ class StationConnection:
     @property
     def epoch(self) -> int:
         return self._claim.epoch
+
+    @property
+    def profile(self) -> SecurityProfile:
+        return self._claim.admitted.profile
 
     @property
     def certificate_id(self) -> UUID | None:
@@ -195,7 +203,7 @@ class StationConnection:
 
     async def _handle(self, call: CallReceived) -> None:
         handler = CALL_HANDLERS.get(call.action)
-        if not self._gate.may_send(call.action):
+        if not self._gate.let_pass(call.action, now=self._around.clock.monotonic()):
             self._refuse(call, _NOT_ACCEPTED)
         elif handler is None:
             self._refuse(call, _NOT_OFFERED)
@@ -237,6 +245,8 @@ class StationConnection:
             now=self._around.clock.now(),
             randomness=self._around.randomness,
             heartbeat_interval_seconds=self._around.settings.heartbeat_interval_seconds,
+            monotonic=self._around.clock.monotonic(),
+            signing_budget=self._around.signing_budget,
         )
 
     def _reply(self, call: CallReceived, answer: Answer) -> None:

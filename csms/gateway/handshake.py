@@ -7,7 +7,8 @@
 4. `csms.domain.admission.decide`.
 5. Refused: recorded off this path, and answered with bytes that do not tell the reason (A06).
 6. Admitted: epoch, audit row, attempt and what is new about the station in one transaction, and
-   only then the 101.
+   only then the 101. Claims of one station wait for each other, so its standing is looked at once
+   more: of two connections at once, none gets in below the profile that the other has proved.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ from csms.domain.admission import (
     RefusalReason,
     Refused,
     decide,
+    gone,
     identify,
+    reconsider,
 )
 from csms.domain.audit import AuditAction, AuditRecord, Outcome
 from csms.domain.certificate import CertificateStatus
@@ -46,9 +49,9 @@ from csms.gateway.connection import Claim, Surroundings, hint_jobs
 from csms.gateway.supervisor import place_of
 from csms.gateway.visitor import Visitor
 from csms.gateway.websocket import StationSocket
-from csms.ports.bus import SESSIONS_CLOSE, BusError
+from csms.ports.bus import SESSIONS_CLOSE, BusError, Json
 from csms.ports.records import Job, JobKind, StationSession
-from csms.ports.store import StoreError, StoreUnavailable, UnitOfWork
+from csms.ports.store import StoreError, StoreUnavailable, Superseded, UnitOfWork
 
 log = structlog.get_logger()
 
@@ -104,9 +107,16 @@ class Door:
             await socket.handshake(answer, _without_date, server_header=None)
         except BaseException:
             if claim is not None:
-                await self.leave(claim)
+                await self._undo(claim)
             raise
         return claim
+
+    async def _undo(self, claim: Claim) -> None:
+        """The peer left before its 101. An older session has lost its epoch all the same: it ends,
+        or it would live on unseen and be cut at its next message.
+        """
+        await self.leave(claim)
+        await self._hint_close(_replaced(claim.admitted.station, claim.epoch))
 
     async def leave(self, claim: Claim) -> None:
         """Give the station back, unless a newer connection has it (A03)."""
@@ -174,6 +184,10 @@ class Door:
             return outcome
         # 6
         epoch = await self._claim(visitor, outcome)
+        if isinstance(epoch, Refused):
+            known = None if epoch.reason is RefusalReason.UNKNOWN_STATION else station
+            self._refused(visitor, epoch, facts.identity, known)
+            return epoch
         return Claim(admitted=outcome, epoch=epoch, decided_at=decided_at, outbox_seen=outbox_seen)
 
     def _facts(
@@ -236,7 +250,13 @@ class Door:
 
     # Admitted
 
-    async def _claim(self, visitor: Visitor, admitted: Admitted) -> int:
+    async def _claim(self, visitor: Visitor, admitted: Admitted) -> int | Refused:
+        try:
+            return await self._claimed(visitor, admitted)
+        except Superseded:  # the station was deleted since step 3
+            return gone(admitted)
+
+    async def _claimed(self, visitor: Visitor, admitted: Admitted) -> int | Refused:
         now = self._around.clock.now()
         station = admitted.station
         attempt = visitor.attempt(
@@ -255,6 +275,8 @@ class Door:
                 peer=visitor.peer,
                 at=now,
             )
+            if refused := reconsider(admitted, await work.stations.by_id(station.id)):
+                return refused  # nothing is committed: whoever holds the station keeps it
             await work.connection_attempts.add_all([attempt])
             await work.audit.add(audit_of(attempt))
             if displaced is not None:
@@ -267,7 +289,7 @@ class Door:
         if due or job is not None:
             await hint_jobs(self._around.bus)
         if displaced is not None and displaced.node != self._house.node:
-            await self._hint_close(station, session)
+            await self._hint_close(_replaced(station, session.epoch))
         return session.epoch
 
     async def _displaced(
@@ -297,11 +319,11 @@ class Door:
             )
         )
         if old.node != self._house.node:
-            await work.outbox.add(SESSIONS_CLOSE, _replaced(station, new))
+            await work.outbox.add(SESSIONS_CLOSE, _replaced(station, new.epoch))
 
-    async def _hint_close(self, station: Station, new: StationSession) -> None:
+    async def _hint_close(self, order: Json) -> None:
         try:
-            await self._around.bus.publish(SESSIONS_CLOSE, _replaced(station, new))
+            await self._around.bus.publish(SESSIONS_CLOSE, order)
         except BusError as error:
             log.warning("close_not_hinted", why=str(error))
 
@@ -309,11 +331,12 @@ class Door:
         """Something happened for the first time: the worker draws the conclusions (decision 8)."""
         station, certificate = admitted.station, admitted.certificate
         registered = min(station.security_profile, station.minimum_security_profile)
-        pending_used = admitted.password is not None and admitted.password.pending
+        slot = admitted.password
+        proved = slot.salt.hex() if slot is not None and slot.pending else None
         new_certificate = certificate is not None and (
             certificate.status is not CertificateStatus.ACTIVE or certificate.first_seen_at is None
         )
-        if not (admitted.profile > registered or new_certificate or pending_used):
+        if not (admitted.profile > registered or new_certificate or proved):
             return None
         return Job(
             id=self._around.randomness.uuid(),
@@ -324,7 +347,7 @@ class Door:
                 "station_id": str(station.id),
                 "profile": int(admitted.profile),
                 "certificate_id": str(certificate.id) if certificate else None,
-                "pending_password_used": pending_used,
+                "proved_password": proved,  # which slot, by its salt; none but us can use it
             },
             attempts=0,
             run_at=session.connected_at,
@@ -332,8 +355,8 @@ class Door:
         )
 
 
-def _replaced(station: Station, new: StationSession) -> dict[str, str | int]:
-    return {"station_id": str(station.id), "before_epoch": new.epoch, "reason": "replaced"}
+def _replaced(station: Station, epoch: int) -> Json:
+    return {"station_id": str(station.id), "before_epoch": epoch, "reason": "replaced"}
 
 
 def refusal(status: HTTPStatus) -> Response:

@@ -1,7 +1,7 @@
 """The acceptor: from a TCP connection to an HTTP request, one listener per security profile.
 
 `websockets.serve` and `asyncio.start_server` keep TLS refusals to themselves; here every one is
-recorded with OpenSSL's reason (architecture.md). The steps, each with its deadline:
+recorded with OpenSSL's reason. The steps, each with its deadline:
 
 1. accept; when descriptors run out, pause and resume
 2. the source: in the networks of profile 1; within the budget of strangers (D10, D11)

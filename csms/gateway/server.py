@@ -19,6 +19,7 @@ import structlog
 from websockets.exceptions import ConnectionClosed
 
 from csms.domain.password import Peppers
+from csms.domain.signing_budget import SigningBudget
 from csms.domain.station import SecurityProfile
 from csms.gateway.attempts import AttemptLog
 from csms.gateway.budget import StrangerBudget
@@ -75,7 +76,12 @@ class Gateway:
         self._key_file = key_file
         self._station_issuers_pem = tuple(station_issuers_pem)
         self._around = Surroundings(
-            settings=settings, store=store, bus=bus, clock=clock, randomness=randomness
+            settings=settings,
+            store=store,
+            bus=bus,
+            clock=clock,
+            randomness=randomness,
+            signing_budget=SigningBudget(),
         )
         self._house = House(node=node, organization=organization, peppers=peppers)
         self._sessions = Sessions(store=store, bus=bus, clock=clock, node=node)

@@ -19,13 +19,14 @@ from uuid import UUID
 
 import structlog
 
+from csms.domain.station import SecurityProfile
 from csms.ports.bus import SESSIONS_CLOSE, Bus, Json, Subscription
 from csms.ports.clock import Clock
 from csms.ports.store import Store, StoreError
 
 log = structlog.get_logger()
 
-POLL_SECONDS: Final = 5.0
+POLL_SECONDS: Final = 1.0
 POLICY_VIOLATION: Final = 1008
 _POLL_LIMIT: Final = 500
 _REMEMBERED: Final = 1024  # orders that may overtake a connection: seconds' worth of them
@@ -36,6 +37,8 @@ class LiveSession(Protocol):
     def station_id(self) -> UUID: ...
     @property
     def epoch(self) -> int: ...
+    @property
+    def profile(self) -> SecurityProfile: ...
     @property
     def certificate_id(self) -> UUID | None: ...
     @property
@@ -60,12 +63,14 @@ class CloseOrder:
     certificate_id: UUID | None
     before_epoch: int | None
     reason: str
+    below_profile: int | None = None
 
     def meets(self, session: LiveSession) -> bool:
         return (
             self.station_id in {None, session.station_id}
             and self.certificate_id in {None, session.certificate_id}
             and (self.before_epoch is None or session.epoch < self.before_epoch)
+            and (self.below_profile is None or session.profile < self.below_profile)
         )
 
 
@@ -77,11 +82,12 @@ def read_order(payload: Mapping[str, Any]) -> CloseOrder:
     """Raises OrderUnreadable: an order without a station or certificate would close everything."""
     try:
         station, certificate = payload.get("station_id"), payload.get("certificate_id")
-        before = payload.get("before_epoch")
+        before, below = payload.get("before_epoch"), payload.get("below_profile")
         order = CloseOrder(
             station_id=None if station is None else UUID(str(station)),
             certificate_id=None if certificate is None else UUID(str(certificate)),
             before_epoch=None if before is None else int(before),
+            below_profile=None if below is None else int(below),
             reason=str(payload.get("reason") or "closed by policy")[:100],
         )
     except (ValueError, TypeError) as error:
@@ -155,6 +161,8 @@ class Sessions:
                 await self.catch_up()
             except StoreError as error:
                 log.warning("outbox_not_read", why=str(error))
+            except Exception:  # the loop's outermost frame: a later order must still be obeyed
+                log.exception("outbox_not_read")
             self._close_ended()
 
     async def catch_up(self) -> None:

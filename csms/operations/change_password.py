@@ -10,8 +10,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from csms.domain.access import Principal
@@ -22,6 +23,7 @@ from csms.domain.password import (
     Peppers,
     generate_password,
     hash_password,
+    settled,
 )
 from csms.domain.station import SecurityProfile, Station
 from csms.ocpp.actions import Action
@@ -40,6 +42,9 @@ from csms.ports.store import Store
 
 _MOST_SLOTS: Final = 3
 
+_Slots = tuple[PasswordRecord, ...]
+_Outcome = Callable[[_Slots], _Slots]
+
 
 async def change_password(
     store: Store,
@@ -57,6 +62,28 @@ async def change_password(
         hash_password(password, salt=randomness.bytes(16), peppers=peppers), pending=True
     )
     # 1
+    station = await _beside_the_current(store, identity, record)
+    # 2
+    try:
+        status = await _set(link, station, password)
+    except (NoAnswer, InvalidAnswer) as error:
+        await _finish(store, station, _undecided, type(error).__name__, principal, clock)
+        raise
+    except StationCallError as error:
+        dropped = partial(_dropped, salt=record.salt)
+        await _finish(store, station, dropped, type(error).__name__, principal, clock)
+        raise
+    # 3
+    outcome: _Outcome = partial(_dropped, salt=record.salt)
+    if status == "Accepted":
+        outcome = partial(settled, salt=record.salt)
+    elif status == "RebootRequired":
+        outcome = _undecided
+    await _finish(store, station, outcome, status, principal, clock)
+    return {"status": status}
+
+
+async def _beside_the_current(store: Store, identity: str, record: PasswordRecord) -> Station:
     async with store.writing() as work:
         station = await find_station(work, identity)
         session = await work.sessions.current(station.id)
@@ -65,28 +92,19 @@ async def change_password(
         if session.profile is SecurityProfile.BASIC:
             raise Conflict("a password is never sent over an unencrypted connection")
         # An earlier change may be undecided still: its slot stays until a connection proves one.
-        current = station.passwords
-        if len(current) >= _MOST_SLOTS:
+        if len(station.passwords) >= _MOST_SLOTS:
             raise Conflict("earlier password changes are undecided: the station must reconnect")
-        await work.stations.replace_passwords(station.id, (*current, record))
+        await work.stations.replace_passwords(station.id, (*station.passwords, record))
         await work.commit()
-    # 2
-    try:
-        status = await _set(link, station, password)
-    except (NoAnswer, InvalidAnswer) as error:
-        await _finish(store, station, (*current, record), type(error).__name__, principal, clock)
-        raise
-    except StationCallError as error:
-        await _finish(store, station, current, type(error).__name__, principal, clock)
-        raise
-    # 3
-    slots: Sequence[PasswordRecord] = current
-    if status == "Accepted":
-        slots = (replace(record, pending=False),)
-    elif status == "RebootRequired":
-        slots = (*current, record)
-    await _finish(store, station, slots, status, principal, clock)
-    return {"status": status}
+    return station
+
+
+def _undecided(slots: _Slots) -> _Slots:
+    return slots
+
+
+def _dropped(slots: _Slots, salt: bytes) -> _Slots:
+    return tuple(slot for slot in slots if slot.salt != salt or not slot.pending)
 
 
 async def _set(link: StationLink, station: Station, password: str) -> str:
@@ -103,13 +121,16 @@ async def _set(link: StationLink, station: Station, password: str) -> str:
 async def _finish(
     store: Store,
     station: Station,
-    slots: Sequence[PasswordRecord],
+    outcome: _Outcome,
     status: str,
     principal: Principal,
     clock: Clock,
 ) -> None:
+    """On the slots as they are now: a connection or another change may have settled some."""
     async with store.writing() as work:
-        await work.stations.replace_passwords(station.id, slots)
+        current = await work.stations.by_id(station.id)
+        if current is not None:
+            await work.stations.replace_passwords(station.id, outcome(current.passwords))
         await work.audit.add(
             AuditRecord(
                 at=clock.now(),

@@ -10,7 +10,12 @@ from typing import Any
 from csms.domain.access import Principal
 from csms.domain.audit import AuditAction, AuditRecord, Outcome, Scalar
 from csms.domain.certificate import CertificateStatus
-from csms.domain.station import Station, parse_serial_number
+from csms.domain.station import (
+    RegistrationStatus,
+    SecurityProfile,
+    Station,
+    parse_serial_number,
+)
 from csms.operations.checks import Checks, registration_status, security_profile
 from csms.operations.errors import Conflict
 from csms.operations.lookup import find_station
@@ -48,15 +53,14 @@ async def change_station(
 ) -> StationOverview:
     """Raises NotFound, Invalid, Conflict, PkiUnavailable.
 
-    Blocking ends the live session (field-lessons §3.22).
+    What the live session was let in by, or accepted as, may not hold any more: then it ends.
     """
     station = await find_station(work, identity)
     changed = _apply(station, changes)
     if changed.serial_number != station.serial_number:
         await _rename(work, changed, pki)
     await work.stations.update(changed)
-    if changed.blocked and not station.blocked:
-        await close_sessions(work, station, "blocked")
+    await _cut_off(work, station, changed)
     await work.audit.add(
         AuditRecord(
             at=now,
@@ -95,10 +99,31 @@ async def delete_station(
     )
 
 
-async def close_sessions(work: UnitOfWork, station: Station, reason: str) -> None:
-    """Tell every node to close this station's live session (the outbox is the truth)."""
-    payload = {"station_id": str(station.id), "certificate_id": None, "reason": reason}
+async def close_sessions(
+    work: UnitOfWork, station: Station, reason: str, *, below: SecurityProfile | None = None
+) -> None:
+    """Tell every node to close this station's live session (the outbox is the truth), or only one
+    on a lower profile than `below`.
+    """
+    payload: dict[str, Any] = {"station_id": str(station.id), "reason": reason}
+    if below is not None:
+        payload["below_profile"] = int(below)
     await work.outbox.add(SESSIONS_CLOSE, payload)
+
+
+async def _cut_off(work: UnitOfWork, before: Station, after: Station) -> None:
+    """End the session that the changed registration would not let in (or be accepted) again."""
+    if after.blocked and not before.blocked:
+        await close_sessions(work, before, "blocked")
+    # Its gate was opened by a boot that counts no more; it comes back behind a closed one.
+    if (
+        after.registration_status is not before.registration_status
+        and after.registration_status is not RegistrationStatus.ACCEPTED
+    ):
+        await close_sessions(work, before, "the registration status has changed")
+    lowest = after.lowest_admissible_profile
+    if lowest > before.lowest_admissible_profile:  # A05.FR.07 holds for who is connected, too
+        await close_sessions(work, before, "the security profile is too low", below=lowest)
 
 
 def _apply(station: Station, changes: StationChanges) -> Station:

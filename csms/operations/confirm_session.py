@@ -17,6 +17,7 @@ from csms.domain.certificate import (
     CertificateStatus,
     next_status,
 )
+from csms.domain.password import settled
 from csms.domain.station import SecurityProfile, Station
 from csms.operations.jobs import Done, JobOutcome
 from csms.operations.renew_certificate import renewal_progress
@@ -25,7 +26,12 @@ from csms.ports.records import Job, OperationState
 from csms.ports.store import Store, UnitOfWork
 
 _WAITING = (CertificateStatus.DELIVERED, CertificateStatus.ACCEPTED)
-_REPLACEABLE = (CertificateStatus.ACCEPTED, CertificateStatus.ACTIVE)
+_REPLACEABLE = (
+    CertificateStatus.SIGNED,
+    CertificateStatus.DELIVERED,
+    CertificateStatus.ACCEPTED,
+    CertificateStatus.ACTIVE,
+)
 
 
 async def confirm_session(job: Job, *, store: Store, clock: Clock) -> JobOutcome:
@@ -38,8 +44,9 @@ async def confirm_session(job: Job, *, store: Store, clock: Clock) -> JobOutcome
             return Done()
         if certificate_id is not None:
             await _certificate_seen(work, UUID(certificate_id), station, now)
-        if job.payload.get("pending_password_used"):
-            await _password_proved(work, station, now)
+        proved = job.payload.get("proved_password")
+        if proved is not None:
+            station = await _password_proved(work, station, bytes.fromhex(proved), now)
         await _profile_reached(work, station, profile, now)
         await work.commit()
     return Done()
@@ -69,7 +76,7 @@ async def _certificate_seen(
         state=OperationState.SUCCEEDED,
         progress="active",
         at=now,
-        result={"certificate_id": str(record.id)},
+        certificate_id=record.id,
     )
 
 
@@ -82,10 +89,16 @@ def _before(older: CertificateRecord, newer: CertificateRecord) -> bool:
     return older.created_at < newer.created_at
 
 
-async def _password_proved(work: UnitOfWork, station: Station, now: datetime) -> None:
-    """A01.FR.03 by use: the pending password opened the door, so the others are dead."""
-    proved = [replace(slot, pending=False) for slot in station.passwords if slot.pending]
-    await work.stations.replace_passwords(station.id, proved[-1:])
+async def _password_proved(
+    work: UnitOfWork, station: Station, salt: bytes, now: datetime
+) -> Station:
+    """A01.FR.03 by use: that pending password opened the door, so those before it are dead. One
+    that was sent after it may be the station's next, and stays.
+    """
+    slots = settled(station.passwords, salt)
+    if slots == station.passwords:
+        return station
+    await work.stations.replace_passwords(station.id, slots)
     await work.audit.add(
         AuditRecord(
             at=now,
@@ -96,6 +109,7 @@ async def _password_proved(work: UnitOfWork, station: Station, now: datetime) ->
             reason="proved_by_use",
         )
     )
+    return replace(station, passwords=slots)
 
 
 async def _profile_reached(

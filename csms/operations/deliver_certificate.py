@@ -4,13 +4,13 @@
    whether or not we ever hear the answer.
 2. CertificateSigned: leaf and issuing CA, no root, and the certificateType of the request
    (A02.FR.14).
-3. Accepted proves nothing yet: only a handshake does (field-lessons §1.11). Rejected is final
-   until somebody acts (A02.FR.20, §3.15).
+3. Accepted proves nothing yet: only a handshake does, since stations accept what they then fail to
+   install. Rejected is final until somebody acts (A02.FR.20).
 """
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -57,7 +57,10 @@ async def deliver_certificate(
             if record is not None and record.request_id is not None
             else None
         )
-    if record is None or record.status not in _ON_ITS_WAY | _AT_THE_STATION:
+    if record is None:
+        return Done()
+    if record.status not in _ON_ITS_WAY | _AT_THE_STATION:
+        await _overtaken(record, store, clock)
         return Done()
     if clock.now() - job.created_at > GIVE_UP_AFTER or job.attempts > _MOST_ATTEMPTS:
         return await _settle(
@@ -88,10 +91,24 @@ async def _send(
         return WhenConnected("the station is offline")
     except NotAllowedNow:
         # B03.FR.03: its next boot as accepted wakes the job.
-        return RetryIn(UNTIL_IT_CONNECTS, "the station is rejected")
+        return RetryIn(UNTIL_IT_CONNECTS, "the station is rejected", counts=False)
     except StationCallError as error:
         period = back_off(job.attempts, first=timedelta(seconds=10), longest=timedelta(hours=1))
         return RetryIn(period, type(error).__name__)
+
+
+async def _overtaken(record: CertificateRecord, store: Store, clock: Clock) -> None:
+    """Revoked or superseded on its way: the renewal that made it waits for nothing any more."""
+    async with store.writing() as work:
+        await renewal_progress(
+            work,
+            record.station_id,
+            state=OperationState.FAILED,
+            progress=record.status.value,
+            at=clock.now(),
+            certificate_id=record.id,
+        )
+        await work.commit()
 
 
 def _message(record: CertificateRecord, request: CertificateRequest | None) -> Json:
@@ -141,30 +158,41 @@ async def _settle(
                 state=state,
                 progress=progress,
                 at=now,
-                result=None if accepted else {"detail": why or ""},
+                certificate_id=record.id,
+                detail=why,
             )
         if not accepted:
-            await work.security_events.add(
-                SecurityEvent(
-                    id=randomness.uuid(),
-                    station_id=record.station_id,
-                    type=CSMSEvent.CERTIFICATE_NOT_DELIVERED,
-                    occurred_at=now,
-                    received_at=now,
-                    tech_info=f"{event.value}: {why}"[:255],
-                    source=EventSource.CSMS,
-                )
-            )
-        await work.audit.add(
-            AuditRecord(
-                at=now,
-                actor="role:worker",
-                action=AuditAction.CERTIFICATE_DELIVER,
-                subject=f"certificate:{record.id}",
-                outcome=Outcome.SUCCESS if accepted else Outcome.FAILED,
-                reason=None if accepted else event.value,
-                details={"station": str(record.station_id), "detail": why},
-            )
-        )
+            said = f"{event.value}: {why}"
+            await work.security_events.add(_not_delivered(record, said, now, randomness))
+        await work.audit.add(_audit(record, event, why, now))
         await work.commit()
     return Done() if accepted else GiveUp(f"{event.value}: {why}")
+
+
+def _not_delivered(
+    record: CertificateRecord, said: str, now: datetime, randomness: Randomness
+) -> SecurityEvent:
+    return SecurityEvent(
+        id=randomness.uuid(),
+        station_id=record.station_id,
+        type=CSMSEvent.CERTIFICATE_NOT_DELIVERED,
+        occurred_at=now,
+        received_at=now,
+        tech_info=said[:255],
+        source=EventSource.CSMS,
+    )
+
+
+def _audit(
+    record: CertificateRecord, event: CertificateEvent, why: str | None, now: datetime
+) -> AuditRecord:
+    accepted = event is CertificateEvent.STATION_ACCEPTED
+    return AuditRecord(
+        at=now,
+        actor="role:worker",
+        action=AuditAction.CERTIFICATE_DELIVER,
+        subject=f"certificate:{record.id}",
+        outcome=Outcome.SUCCESS if accepted else Outcome.FAILED,
+        reason=None if accepted else event.value,
+        details={"station": str(record.station_id), "detail": why},
+    )

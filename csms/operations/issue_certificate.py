@@ -32,8 +32,8 @@ from pki.wire import (
     StationCertificateRequest,
 )
 
-# A station deletes the key of a CSR that nobody answered after an hour (field-lessons §1.4): a
-# certificate for it would be useless, so a fresh CSR is asked for instead.
+# A station deletes the key of a CSR that nobody answered after an hour : a certificate for it
+# would be useless, so a fresh CSR is asked for instead.
 KEY_LIFE: Final = timedelta(minutes=55)
 
 
@@ -82,36 +82,33 @@ async def _issued(
         # certificate is kept in the inventory, and never sent.
         if current.status is RequestStatus.OPEN:
             await work.certificate_requests.set_status(request.id, RequestStatus.ISSUED)
-            await work.jobs.add(_delivery((known or record).id, station, now, randomness))
-            await renewal_progress(
-                work, station.id, state=OperationState.RUNNING, progress="signed", at=now
-            )
+            await _send_on(work, (known or record).id, station, now, randomness)
         for anomaly in answer.anomalies:
-            await work.security_events.add(
-                _event(
-                    CSMSEvent.CERTIFICATE_REQUEST_ANOMALY,
-                    station,
-                    f"{anomaly.what}: {anomaly.detail}",
-                    now,
-                    randomness,
-                )
-            )
-        await work.audit.add(
-            _audit(
-                station,
-                Outcome.SUCCESS,
-                None,
-                now,
-                {
-                    "request": str(request.id),
-                    "certificate": str((known or record).id),
-                    "issuer": record.issuer,
-                    "serial": record.serial,
-                },
-            )
-        )
+            said, what = f"{anomaly.what}: {anomaly.detail}", CSMSEvent.CERTIFICATE_REQUEST_ANOMALY
+            await work.security_events.add(_event(what, station, said, now, randomness))
+        details = {
+            "request": str(request.id),
+            "certificate": str((known or record).id),
+            "issuer": record.issuer,
+            "serial": record.serial,
+        }
+        await work.audit.add(_audit(station, Outcome.SUCCESS, None, now, details))
         await work.commit()
     return Done()
+
+
+async def _send_on(
+    work: UnitOfWork, certificate_id: UUID, station: Station, now: datetime, randomness: Randomness
+) -> None:
+    await work.jobs.add(_delivery(certificate_id, station, now, randomness))
+    await renewal_progress(
+        work,
+        station.id,
+        state=OperationState.RUNNING,
+        progress="signed",
+        at=now,
+        certificate_id=certificate_id,
+    )
 
 
 async def _same_certificate(
@@ -134,6 +131,9 @@ async def _refused(
 ) -> JobOutcome:
     now = clock.now()
     async with store.writing() as work:
+        current = await work.certificate_requests.by_id(request.id)
+        if current is None or current.status is not RequestStatus.OPEN:
+            return Done()  # another CSR, or another run of this job, has decided it meanwhile
         await work.certificate_requests.set_status(request.id, RequestStatus.REFUSED, str(refusal))
         event = CSMSEvent.CERTIFICATE_REQUEST_REFUSED
         await work.security_events.add(_event(event, station, str(refusal), now, randomness))
@@ -152,7 +152,7 @@ async def _refused(
             state=OperationState.FAILED,
             progress="refused",
             at=now,
-            result={"detail": str(refusal)},
+            detail=str(refusal),
         )
         await work.commit()
     return GiveUp(str(refusal))
@@ -163,6 +163,9 @@ async def _too_late(
 ) -> JobOutcome:
     now = clock.now()
     async with store.writing() as work:
+        current = await work.certificate_requests.by_id(request.id)
+        if current is None or current.status is not RequestStatus.OPEN:
+            return Done()
         await work.certificate_requests.set_status(
             request.id, RequestStatus.SUPERSEDED, "not signed within the key's life"
         )
@@ -172,7 +175,7 @@ async def _too_late(
             state=OperationState.FAILED,
             progress="too_late",
             at=now,
-            result={"detail": "the PKI was away too long; a fresh CSR is asked for"},
+            detail="the PKI was away too long; a fresh CSR is asked for",
         )
         await start_renewal(work, request.station_id, now=now, randomness=randomness)
         await work.commit()

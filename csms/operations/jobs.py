@@ -19,6 +19,7 @@ class Done:
 class RetryIn:
     period: timedelta
     note: str
+    counts: bool = True  # False: nothing was tried, so it brings the end no nearer
 
 
 @dataclass(frozen=True, slots=True)

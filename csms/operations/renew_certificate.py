@@ -30,12 +30,17 @@ from csms.ports.station_link import NotAllowedNow, NotConnected, StationCallErro
 from csms.ports.store import Store, UnitOfWork
 
 KIND: Final = "renew_certificate"
-# A station that accepted the trigger and cannot build a CSR says nothing more (field-lessons
-# §1.13), so silence has an end.
+# A station that accepted the trigger and cannot build a CSR says nothing more , so
+# silence has an end.
 CSR_DEADLINE: Final = timedelta(minutes=10)
 GIVE_UP_AFTER: Final = timedelta(days=7)
 _MOST_ATTEMPTS: Final = 20
+_WAITING: Final = "waiting"
 _TRIGGERED: Final = "triggered"
+_ACCEPTED: Final = "accepted"
+_ENDED: Final = frozenset({OperationState.SUCCEEDED, OperationState.FAILED})
+# How often the job looks whether an operation that others carry on has come to its end.
+_WATCH: Final = timedelta(hours=6)
 
 
 async def renew_certificate(
@@ -52,8 +57,11 @@ async def renew_certificate(
     """
     station = await find_station(work, identity)
     running = await work.operations.open_of(station.id, KIND)
-    if running is not None:
+    if running is not None and running.progress != _ACCEPTED:
         return running
+    if running is not None:
+        # It has all it can get from us; a station that never comes with it must be asked again.
+        await _end(work, running, now, "another renewal was asked for")
     operation = await start_renewal(work, station.id, now=now, randomness=randomness)
     await work.audit.add(
         AuditRecord(
@@ -76,7 +84,7 @@ async def start_renewal(
         kind=KIND,
         station_id=station_id,
         state=OperationState.WAITING,
-        progress="waiting",
+        progress=_WAITING,
         created_at=now,
         updated_at=now,
         scope=Scope.CERTIFICATES_ISSUE,
@@ -99,19 +107,30 @@ async def start_renewal(
 
 
 async def trigger_renewal(job: Job, *, store: Store, link: StationLink, clock: Clock) -> JobOutcome:
-    """The job: send the trigger, then see that a CSR comes."""
+    """The job: send the trigger, see that a CSR comes, and that the renewal has an end."""
     async with store.reading() as work:
         operation = await work.operations.by_id(UUID(job.payload["operation_id"]))
-    if operation is None or operation.progress not in {"waiting", _TRIGGERED}:
+    if operation is None or operation.state in _ENDED:
         return Done()
     now = clock.now()
-    if operation.progress == _TRIGGERED and now - operation.updated_at >= CSR_DEADLINE:
-        return await _failed(store, operation, now, "the station accepted and sent no CSR")
-    if operation.progress == _TRIGGERED:
-        return RetryIn(CSR_DEADLINE, "waiting for the CSR")
+    if operation.progress != _WAITING:
+        return await _watch(store, operation, now)
     if now - operation.created_at > GIVE_UP_AFTER or job.attempts > _MOST_ATTEMPTS:
         return await _failed(store, operation, now, "the station could not be asked")
     return await _trigger(job, operation, store=store, link=link, clock=clock)
+
+
+async def _watch(store: Store, operation: Operation, now: datetime) -> JobOutcome:
+    """The station's answers carry the renewal on. They may end, and then so must it: while it is
+    open no other can begin.
+    """
+    if operation.progress == _TRIGGERED:
+        if now - operation.updated_at >= CSR_DEADLINE:
+            return await _failed(store, operation, now, "the station accepted and sent no CSR")
+        return RetryIn(CSR_DEADLINE, "waiting for the CSR", counts=False)
+    if now - operation.created_at > GIVE_UP_AFTER:
+        return await _failed(store, operation, now, "the new certificate was never seen")
+    return RetryIn(_WATCH, "the CSR has come", counts=False)
 
 
 async def _trigger(
@@ -126,7 +145,7 @@ async def _trigger(
         return WhenConnected("the station is offline")
     except NotAllowedNow:
         # B03.FR.03: its next boot as accepted wakes the job.
-        return RetryIn(UNTIL_IT_CONNECTS, "the station is rejected")
+        return RetryIn(UNTIL_IT_CONNECTS, "the station is rejected", counts=False)
     except StationCallError as error:
         period = back_off(job.attempts, first=timedelta(seconds=10), longest=timedelta(minutes=15))
         return RetryIn(period, type(error).__name__)
@@ -135,7 +154,7 @@ async def _trigger(
     async with store.writing() as work:
         current = await work.operations.by_id(operation.id)
         # The CSR may have overtaken the answer to the trigger.
-        if current is not None and current.progress == "waiting":
+        if current is not None and current.progress == _WAITING:
             await work.operations.advance(
                 operation.id,
                 state=OperationState.RUNNING,
@@ -148,26 +167,33 @@ async def _trigger(
 
 async def _failed(store: Store, operation: Operation, now: datetime, why: str) -> JobOutcome:
     async with store.writing() as work:
-        await work.operations.advance(
-            operation.id,
-            state=OperationState.FAILED,
-            progress=operation.progress,
-            at=now,
-            result={"detail": why},
-        )
-        await work.audit.add(
-            AuditRecord(
-                at=now,
-                actor="role:worker",
-                action=AuditAction.CERTIFICATE_RENEW,
-                subject=f"operation:{operation.id}",
-                outcome=Outcome.FAILED,
-                reason="no_csr",
-                details={"use": CertificateUse.CHARGING_STATION.value, "detail": why},
-            )
-        )
+        current = await work.operations.by_id(operation.id)
+        if current is None or current.progress != operation.progress:
+            return RetryIn(timedelta(0), "it went on meanwhile", counts=False)
+        await _end(work, current, now, why)
         await work.commit()
     return GiveUp(why)
+
+
+async def _end(work: UnitOfWork, operation: Operation, now: datetime, why: str) -> None:
+    await work.operations.advance(
+        operation.id,
+        state=OperationState.FAILED,
+        progress=operation.progress,
+        at=now,
+        result={**operation.result, "detail": why},
+    )
+    await work.audit.add(
+        AuditRecord(
+            at=now,
+            actor="role:worker",
+            action=AuditAction.CERTIFICATE_RENEW,
+            subject=f"operation:{operation.id}",
+            outcome=Outcome.FAILED,
+            reason="no_csr" if operation.progress in {_WAITING, _TRIGGERED} else "not_seen",
+            details={"use": CertificateUse.CHARGING_STATION.value, "detail": why},
+        )
+    )
 
 
 async def renewal_progress(
@@ -177,11 +203,23 @@ async def renewal_progress(
     state: OperationState,
     progress: str,
     at: datetime,
-    result: dict[str, str] | None = None,
+    certificate_id: UUID | None = None,
+    detail: str | None = None,
 ) -> None:
-    """Tell whoever watches this station's renewal how far it is."""
+    """Tell whoever watches this station's renewal how far it is. News of a certificate is for the
+    renewal that made it: one of an earlier CSR may be accepted or seen while the next is awaited.
+    """
     operation = await work.operations.open_of(station_id, KIND)
-    if operation is not None:
-        await work.operations.advance(
-            operation.id, state=state, progress=progress, at=at, result=result
-        )
+    if operation is None:
+        return
+    result = dict(operation.result)
+    if certificate_id is not None:
+        signed = progress == "signed" and operation.progress == "csr_received"
+        if not signed and result.get("certificate_id") != str(certificate_id):
+            return
+        result["certificate_id"] = str(certificate_id)
+    if detail is not None:
+        result["detail"] = detail
+    await work.operations.advance(
+        operation.id, state=state, progress=progress, at=at, result=result
+    )

@@ -107,7 +107,7 @@ def _no_password(payload: Json) -> list[Violation]:
 
 
 def _only_roots(payload: Json) -> list[Violation]:
-    """InstallCertificate is for roots; stations never let go of others (field-lessons §1.8)."""
+    """InstallCertificate is for roots; stations never let go of others once installed."""
     try:
         certificate = x509.load_pem_x509_certificate(payload["certificate"].encode())
         basic = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value

@@ -124,9 +124,11 @@ class Job:
     key: str  # at most one unfinished job per (kind, key)
     station_id: UUID | None
     payload: Mapping[str, Any]
-    attempts: int
+    attempts: int  # runs before this one, those that killed their worker included
     run_at: datetime
     created_at: datetime
+    # Whose run this is: set by the claim, and what the claimer must show to say how it ended.
+    leased_until: datetime | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

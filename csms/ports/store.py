@@ -6,7 +6,7 @@ Repositories return domain objects and never commit: one request, message or job
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -29,6 +29,7 @@ from csms.ports.records import (
     ConnectorStatus,
     IdempotentAnswer,
     Job,
+    JobKind,
     OAuthClient,
     Operation,
     OperationState,
@@ -226,15 +227,29 @@ class Jobs(Protocol):
     async def add(self, job: Job) -> bool:
         """False when an unfinished job of this (kind, key) exists already."""
 
-    async def claim(self, *, now: datetime, lease_until: datetime, limit: int) -> Sequence[Job]:
-        """Due jobs, oldest first, leased to the caller: nobody else gets them until then."""
+    async def claim(
+        self,
+        *,
+        now: datetime,
+        lease_until: datetime,
+        limit: int,
+        kinds: Collection[JobKind] = tuple(JobKind),
+    ) -> Sequence[Job]:
+        """Due jobs, oldest first, leased to the caller: nobody else gets them until then.
 
-    async def finish(self, job_id: UUID) -> None: ...
+        The claim itself counts as a run, so that a job that kills its worker is counted too. A job
+        that cannot be read fails here, or it would be claimed for ever.
+        """
 
-    async def retry(self, job_id: UUID, *, run_at: datetime, note: str) -> None:
-        """Give the lease back and count the attempt."""
+    async def finish(self, job: Job) -> None:
+        """Raises Superseded, as do `retry` and `fail`, when the lease is not the job's any more:
+        it had run out, and somebody else has claimed the job.
+        """
 
-    async def fail(self, job_id: UUID, *, note: str) -> None:
+    async def retry(self, job: Job, *, run_at: datetime, note: str, counts: bool = True) -> None:
+        """Give the lease back; a run that could not even begin does not count."""
+
+    async def fail(self, job: Job, *, note: str) -> None:
         """The end: kept for people to see, never run again."""
 
     async def wake(self, station_id: UUID, *, now: datetime) -> int:

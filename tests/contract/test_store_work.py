@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -73,7 +74,11 @@ def test_a_worker_whose_lease_ran_out_does_not_end_the_run_of_another(
         await added(store, records.job())
         [late] = await claimed(store, 0)
         [current] = await claimed(store, 60)
-        more = {"finish": {}, "fail": {"note": "n"}, "retry": {"run_at": after(0), "note": "n"}}
+        more: dict[str, dict[str, Any]] = {
+            "finish": {},
+            "fail": {"note": "n"},
+            "retry": {"run_at": after(0), "note": "n"},
+        }
         async with store.writing() as unit:
             with pytest.raises(Superseded):
                 await getattr(unit.jobs, end)(late, **more[end])
@@ -134,13 +139,17 @@ def test_jobs_that_cannot_be_read_hold_up_nobody(store_url: str) -> None:
     async def act(store: SqlStore) -> None:
         await added(store, old, newer, broken)
         async with store.writing() as unit:
-            transaction = unit.jobs._transaction  # type: ignore[attr-defined]  # no port writes such rows
-            for change, key in (("kind = 'newer'", newer.key), ("payload = '7'", broken.key)):
-                await transaction.execute(text(f"UPDATE jobs SET {change} WHERE key = :key"), {"key": key})  # noqa: S608 -- two literals
+            execute = unit.jobs._transaction.execute  # no repository writes such rows
+            await execute(
+                text("UPDATE jobs SET kind = 'newer' WHERE key = :key"), {"key": newer.key}
+            )
+            await execute(
+                text("UPDATE jobs SET payload = '7' WHERE key = :key"), {"key": broken.key}
+            )
             await unit.commit()
         assert await claimed(store, limit=2) == [old]
         async with store.reading() as unit:
-            rows = await unit.jobs._transaction.rows(text("SELECT key, state FROM jobs"))  # type: ignore[attr-defined]  # as above
+            rows = await unit.jobs._transaction.rows(text("SELECT key, state FROM jobs"))
         states = {row.key: row.state for row in rows}
         assert (states[newer.key], states[broken.key]) == ("waiting", "failed")
 

@@ -409,7 +409,7 @@ def test_an_order_that_overtakes_a_connection_on_its_way_in_still_closes_it(
             leaf = world.stations.station("SN001")
             record = await home.certify(station, leaf)
 
-            async def revoked_meanwhile(self: Door, *arguments: Any) -> int:
+            async def revoked_meanwhile(self: Door, *arguments: Any) -> Any:
                 order = close_order(None, record.id)
                 (reply,) = await home.bus.survey(SESSIONS_CLOSE, order, timeout=1)
                 assert reply["closed"] == 0
@@ -420,7 +420,7 @@ def test_an_order_that_overtakes_a_connection_on_its_way_in_still_closes_it(
                 assert await closed_with(client) == 1008
             assert await released(home, station)
 
-            async def revoked_in_the_outbox(self: Door, *arguments: Any) -> int:
+            async def revoked_in_the_outbox(self: Door, *arguments: Any) -> Any:
                 await in_outbox(home, close_order(None, record.id))
                 await home.gateway._sessions.catch_up()
                 return await claimed(self, *arguments)

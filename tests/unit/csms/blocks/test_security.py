@@ -131,6 +131,8 @@ def test_a_flood_of_csrs_is_refused_recorded_once_and_forgiven(tmp_path: Path) -
         for _ in range(3):
             answer = await ask(house, station, csr())
             assert status_of(answer) == "Rejected"
+            assert isinstance(answer.payload, messages.SignCertificateResponse)
+            assert isinstance(answer.payload.status_info, messages.StatusInfoType)
             assert answer.payload.status_info.reason_code == "TooManyRequests"
         async with house.store.reading() as work:
             page = await work.security_events.page(station_id=station.id, limit=9, cursor=None)

@@ -3,11 +3,11 @@
 import pytest
 
 from csms.domain.boot import (
+    OPEN_SECONDS,
     TRIGGERED_BY_TRIGGER_MESSAGE,
     BootGate,
-    OPEN_SECONDS,
-    gate_status,
     NotToBeTold,
+    gate_status,
     serial_number_agrees,
 )
 from csms.domain.station import RegistrationStatus, SecurityProfile

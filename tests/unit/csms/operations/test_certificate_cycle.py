@@ -162,20 +162,17 @@ async def renewal(house: Inside, operation: Operation) -> tuple[OperationState, 
 
 async def signed(house: Inside, operation: Operation, record: CertificateRecord) -> None:
     """The renewal has come so far that this certificate was made for it."""
-    steps: list[tuple[str, dict[str, UUID]]] = [
-        ("csr_received", {}),
-        ("signed", {"certificate_id": record.id}),
-    ]
+    steps = [("csr_received", None), ("signed", record.id)]
     assert operation.station_id is not None
     async with house.store.writing() as work:
-        for progress, more in steps:
+        for progress, certificate_id in steps:
             await renewal_progress(
                 work,
                 operation.station_id,
                 state=OperationState.RUNNING,
                 progress=progress,
                 at=house.clock.now(),
-                **more,
+                certificate_id=certificate_id,
             )
         await work.commit()
 
@@ -277,7 +274,7 @@ def test_a_ca_that_is_away_is_asked_again_and_the_request_stays_open(tmp_path: P
 
 
 def test_after_the_key_has_died_a_fresh_csr_is_asked_for_instead(tmp_path: Path) -> None:
-    """Stations delete the key of an unanswered CSR after an hour (field-lessons §1.4)."""
+    """Stations delete the key of an unanswered CSR after an hour."""
 
     async def scene(house: Inside) -> None:
         station = await house.station()
@@ -773,9 +770,7 @@ def test_a_refusal_of_an_overtaken_csr_does_not_fail_the_renewal(tmp_path: Path)
         class Overtaking:
             async def issue_station_certificate(self, asked: Any) -> Any:
                 async with house.store.writing() as work:
-                    await work.certificate_requests.set_status(
-                        request.id, RequestStatus.SUPERSEDED
-                    )
+                    await work.certificate_requests.set_status(request.id, RequestStatus.SUPERSEDED)
                     await work.commit()
                 return await house.pki.issue_station_certificate(asked)
 

@@ -611,7 +611,7 @@ def house_now() -> Any:
 
 
 def test_roots_can_be_installed_and_nothing_else(tmp_path: Path) -> None:
-    """field-lessons §1.8: a station never lets go of an installed non-root."""
+    """A station never lets go of an installed non-root."""
 
     async def scene(house: Inside) -> None:
         await house.station()

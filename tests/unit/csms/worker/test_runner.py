@@ -1,7 +1,7 @@
 """csms.worker.runner: every job runs, ends once, and holds up nobody."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -21,7 +21,9 @@ SLOW = timedelta(hours=1)
 
 
 @asynccontextmanager
-async def working(house: Inside, handlers: dict[JobKind, JobHandler]) -> AsyncIterator[JobRunner]:
+async def working(
+    house: Inside, handlers: Mapping[JobKind, JobHandler]
+) -> AsyncIterator[JobRunner]:
     runner = JobRunner(store=house.store, bus=house.bus, clock=house.clock, handlers=handlers)
     async with asyncio.TaskGroup() as group:
         task = group.create_task(runner.run())
@@ -32,9 +34,9 @@ async def working(house: Inside, handlers: dict[JobKind, JobHandler]) -> AsyncIt
 
 
 async def queued(house: Inside, kind: JobKind = JobKind.SESSION_SEEN, **more: Any) -> Job:
-    fact = {"id": uuid4(), "key": str(uuid4()), "station_id": None, "payload": {}, "attempts": 0}
-    at = {"run_at": house.clock.now(), "created_at": house.clock.now()}
-    job = Job(kind=kind, **(fact | at | more))
+    at = house.clock.now()
+    facts: dict[str, Any] = {"key": str(uuid4()), "station_id": None, "attempts": 0} | more
+    job = Job(id=uuid4(), kind=kind, payload={}, run_at=at, created_at=at, **facts)
     async with house.store.writing() as work:
         await work.jobs.add(job)
         await work.commit()
@@ -133,7 +135,7 @@ def test_stations_that_never_answer_hold_up_neither_signing_nor_revoking(
 
         for _ in range(5):
             await queued(house, JobKind.DELIVER_CERTIFICATE)
-        handlers = dict.fromkeys(JobKind, quick) | {JobKind.DELIVER_CERTIFICATE: silent}
+        handlers = {**dict.fromkeys(JobKind, quick), JobKind.DELIVER_CERTIFICATE: silent}
         async with working(house, handlers):
             await until(lambda: len(asked) == 3)
             for kind in (JobKind.ISSUE_CERTIFICATE, JobKind.REVOKE_AT_CA):

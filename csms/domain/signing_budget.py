@@ -1,0 +1,48 @@
+"""How often a station may ask for a certificate (threat C07).
+
+Every CSR with a new key is a signature of the CA, rows and jobs; all stations share the CA. A
+station repeats an unanswered request after CertSigningWaitMinimum seconds, doubling (A02.FR.17-19):
+the burst lets the eagerest of them through, and a loop of CSRs is bounded to one a minute.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+from uuid import UUID
+
+BURST: Final = 10
+SECONDS_EACH: Final = 60.0
+
+
+class Spending(StrEnum):
+    GRANTED = "granted"
+    REFUSED = "refused"  # the first refusal after a grant: worth a record
+    REFUSED_AGAIN = "refused_again"  # recorded already; a flood must not write
+
+
+@dataclass(slots=True)
+class _Bucket:
+    level: float
+    filled_at: float
+    refusing: bool = False
+
+
+class SigningBudget:
+    """A token bucket for each station that ever asked; it outlives the station's connections."""
+
+    def __init__(self) -> None:
+        self._buckets: dict[UUID, _Bucket] = {}
+
+    def spend(self, station_id: UUID, *, now: float) -> Spending:
+        """`now`: seconds of a clock that never steps."""
+        bucket = self._buckets.setdefault(station_id, _Bucket(BURST, now))
+        bucket.level = min(BURST, bucket.level + (now - bucket.filled_at) / SECONDS_EACH)
+        bucket.filled_at = now
+        if bucket.level >= 1:
+            bucket.level -= 1
+            bucket.refusing = False
+            return Spending.GRANTED
+        again, bucket.refusing = bucket.refusing, True
+        return Spending.REFUSED_AGAIN if again else Spending.REFUSED
