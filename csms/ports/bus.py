@@ -51,9 +51,9 @@ class Bus(Protocol):
         """The replies of all subscribers that answered in time."""
 
 
-SESSIONS_CLOSE: Final = (
-    "sessions.close"  # outbox topic: {"station_id", "certificate_id"?, "reason"}
-)
+# Outbox topic and hint: {"station_id", "certificate_id" or null, "reason"}, and to spare newer or
+# better sessions "before_epoch" or "below_profile". All that is named must fit the session.
+SESSIONS_CLOSE: Final = "sessions.close"
 JOBS_WAKE: Final = "jobs.wake"  # bus hint: there may be due jobs
 
 

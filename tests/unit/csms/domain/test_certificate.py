@@ -1,6 +1,8 @@
 """Certificate states: the table is the rule."""
 
 import itertools
+import re
+from pathlib import Path
 
 import pytest
 
@@ -53,3 +55,20 @@ def test_only_what_a_station_can_hold_lets_it_in() -> None:
 def test_every_live_certificate_can_be_revoked() -> None:
     for status in set(S) - {S.REVOKED, S.EXPIRED}:
         assert next_status(status, E.REVOKE) is S.REVOKED
+
+
+def test_the_diagram_in_the_decision_is_the_table() -> None:
+    """docs/adr/0008 draws the table; revoke and expire, possible everywhere, are not drawn."""
+    page = Path(__file__).resolve().parents[4] / "docs/adr/0008-certificate-as-desired-state.md"
+    drawn = {
+        (CertificateStatus(before), CertificateEvent(said), CertificateStatus(after))
+        for before, after, said in re.findall(
+            r"^    (\w+) --> (\w+): ([\w ]+)$", page.read_text(), re.MULTILINE
+        )
+    }
+    table = {
+        (status, event, becomes)
+        for (status, event), becomes in TRANSITIONS.items()
+        if event not in {E.REVOKE, E.EXPIRE}
+    }
+    assert drawn == table
