@@ -24,10 +24,8 @@ from csms.ports.records import StationOverview
 from csms.ports.store import UnitOfWork
 from pki.wire import PkiRefused, PkiService, StationRegistration
 
-_LIVE = tuple(
-    set(CertificateStatus)
-    - {CertificateStatus.REVOKED, CertificateStatus.EXPIRED, CertificateStatus.REJECTED}
-)
+# Not at an end yet. Also what the station refused: it holds that key and certificate all the same.
+_LIVE = tuple(set(CertificateStatus) - {CertificateStatus.REVOKED, CertificateStatus.EXPIRED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,11 @@ certificate must not need another one.
 
 from __future__ import annotations
 
-from fastapi import FastAPI, Response
+from http import HTTPStatus
+
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
 
 from pki.wire import TrustAnchors
 
@@ -20,9 +24,15 @@ def make_public_app(anchors: TrustAnchors) -> FastAPI:
     async def ca_pem() -> Response:
         return Response(
             bundle,
-            media_type="application/x-pem-file",
+            media_type="application/pem-certificate-chain",
             headers={"Cache-Control": "public, max-age=3600"},
         )
 
+    async def problem(_request: Request, error: Exception) -> Response:
+        status = HTTPStatus(error.status_code if isinstance(error, HTTPException) else 500)
+        document = {"type": "about:blank", "title": status.phrase, "status": status.value}
+        return JSONResponse(document, status, media_type="application/problem+json")
+
+    app.add_exception_handler(HTTPException, problem)
     app.add_api_route("/pki/ca.pem", ca_pem, methods=["GET", "HEAD"])
     return app

@@ -125,8 +125,9 @@ class StoredAuthority:
 
 class AuthorityStore(Protocol):
     async def register(self, station_id: UUID, serial_number: str, *, audit: AuditEntry) -> None:
-        """Once per station, the same serial number again changes nothing. Raises AlreadyThere
-        when the station has another one, or another station has it.
+        """One serial number for each station, and one station for each; the same pair again
+        changes nothing. Raises AlreadyThere while a valid certificate, or an open intent, of the
+        station or of the serial number's holder speaks against another pair.
         """
 
     async def serial_number_of(self, station_id: UUID) -> str | None: ...

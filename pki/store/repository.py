@@ -21,6 +21,7 @@ from sqlalchemy import (
     Select,
     Table,
     bindparam,
+    delete,
     insert,
     select,
     update,
@@ -172,6 +173,20 @@ def _register(
     station_id: UUID, serial_number: str, audit: AuditEntry, connection: Connection
 ) -> None:
     table = tables.registrations
+    held = connection.scalar(select(table.c.serial_number).where(table.c.station_id == station_id))
+    if held == serial_number:
+        return
+    holder = connection.scalar(
+        select(table.c.station_id).where(table.c.serial_number == serial_number)
+    )
+    if held is not None and _is_certified(connection, station_id, at=audit.at):
+        raise AlreadyThere("the station is certified for another serial number")
+    if holder is not None and _is_certified(connection, holder, at=audit.at):
+        raise AlreadyThere("another station is certified for the serial number")
+    # Names that no valid certificate carries are free again: a station may be renamed, and a
+    # deleted one registered anew.
+    given_up = [station_id] if holder is None else [station_id, holder]
+    connection.execute(delete(table).where(table.c.station_id.in_(given_up)))
     added = _add(
         connection,
         table,
@@ -179,14 +194,27 @@ def _register(
         serial_number=serial_number,
         registered_at=audit.at,
     )
-    if added:
-        _audit(connection, audit)
-        return
-    held = connection.scalar(select(table.c.serial_number).where(table.c.station_id == station_id))
-    if held is None:
-        raise AlreadyThere("the serial number belongs to another station")
-    if held != serial_number:
-        raise AlreadyThere("the station is registered with another serial number")
+    if not added:
+        raise AlreadyThere("the serial number was registered at the same moment")
+    _audit(connection, audit)
+
+
+def _is_certified(connection: Connection, station_id: UUID, *, at: datetime) -> bool:
+    """Whether a certificate, or one being made, could still speak for this station."""
+    holder = f"station:{station_id}"
+    certificates, intents = tables.certificates, tables.intents
+    valid = (
+        select(certificates.c.serial)
+        .where(certificates.c.holder == holder)
+        .where(certificates.c.revoked_at.is_(None))
+        .where(certificates.c.not_after > at)
+    )
+    being_made = (
+        select(intents.c.serial)
+        .where(intents.c.holder == holder)
+        .where(intents.c.outcome.is_(None))
+    )
+    return any(connection.scalar(query.limit(1)) is not None for query in (valid, being_made))
 
 
 def _serial_number_of(station_id: UUID, connection: Connection) -> str | None:

@@ -345,16 +345,51 @@ def test_a_fault_of_ours_is_raised_to_whoever_asked(url: str) -> None:
     asyncio.run(main())
 
 
-def test_a_registration_binds_both_ways(url: str) -> None:
+def test_a_registration_binds_both_ways_while_a_certificate_speaks_for_it(url: str) -> None:
     async def talk(store: SQLStore) -> None:
         one, two = uuid4(), uuid4()
         await store.register(one, "CS001", audit=audit())
         await store.register(one, "CS001", audit=audit())
-        for station, serial_number in ((one, "CS002"), (two, "CS001")):
-            with pytest.raises(AlreadyThere):
-                await store.register(station, serial_number, audit=audit())
-        assert await store.serial_number_of(one) == "CS001"
-        assert await store.serial_number_of(two) is None
+        opened = intent(holder=f"station:{one}")
+        await store.open_intent(opened, audit=audit())
+        for stage in ("an intent is open", "a certificate is valid"):
+            for station, serial_number in ((one, "CS002"), (two, "CS001")):
+                with pytest.raises(AlreadyThere):
+                    await store.register(station, serial_number, audit=audit())
+            assert await store.serial_number_of(one) == "CS001", stage
+            assert await store.serial_number_of(two) is None, stage
+            if stage == "an intent is open":
+                await store.store_certificate(certificate(opened), audit=audit())
+
+    run(url, talk)
+
+
+@pytest.mark.parametrize("ended", ["never certified", "revoked", "expired"])
+def test_names_that_no_valid_certificate_carries_are_free_again(url: str, ended: str) -> None:
+    """A deleted station is registered anew under another id, and a station may be renamed."""
+
+    async def talk(store: SQLStore) -> None:
+        one, two = uuid4(), uuid4()
+        await store.register(one, "CS001", audit=audit())
+        if ended != "never certified":
+            opened = intent(holder=f"station:{one}")
+            await store.open_intent(opened, audit=audit())
+            ends = NOW if ended == "expired" else NOW + timedelta(days=90)
+            stored = certificate(opened, not_after=ends)
+            await store.store_certificate(stored, audit=audit())
+            if ended == "revoked":
+                await store.revoke(
+                    stored,
+                    reason="keyCompromise",
+                    revoked_at=NOW,
+                    block_key=False,
+                    audit=audit(),
+                )
+        await store.register(two, "CS001", audit=audit())
+        assert await store.serial_number_of(two) == "CS001"
+        assert await store.serial_number_of(one) is None, "one serial number, one station"
+        await store.register(two, "CS002", audit=audit())
+        assert await store.serial_number_of(two) == "CS002"
 
     run(url, talk)
 

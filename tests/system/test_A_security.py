@@ -292,3 +292,38 @@ def test_revocation_cuts_the_live_session_and_keeps_the_station_out(
         "POST", f"/api/v1/certificates/{certificate}/revocation", {"reason": "keyCompromise"}
     )
     assert again.status_code == 409
+
+
+def test_a_station_that_was_revoked_and_deleted_may_be_registered_anew(
+    product: Product, tmp_path: Path
+) -> None:
+    """The way back for a replaced controller: same names, a new password, a new certificate."""
+    (tmp_path / "1").mkdir()
+    (tmp_path / "2").mkdir()
+    station = product.station()
+    names = {name: station[name] for name in ("identity", "serial_number")}
+    old = enrolled(product, station, tmp_path / "1")
+    path = f"/api/v1/stations/{station['identity']}"
+    assert product.api("DELETE", path).status_code == 409, "its certificate still opens the door"
+    for item in product.api("GET", f"/api/v1/certificates?station={station['identity']}").json()[
+        "items"
+    ]:
+        product.api(
+            "POST",
+            f"/api/v1/certificates/{item['id']}/revocation",
+            {"reason": "cessationOfOperation"},
+        )
+    assert product.api("DELETE", path).status_code == 204
+
+    def registered_anew() -> dict[str, Any] | None:
+        answer = product.api("POST", "/api/v1/stations", names | {"security_profile": 2})
+        return answer.json() if answer.status_code == 201 else None
+
+    # The CA hears of the revocation from a job, so its word may come a moment later.
+    anew = product.eventually(registered_anew)
+    with pytest.raises(InvalidStatus):
+        on_profile_2(product, station)
+    key = enrolled(product, anew, tmp_path / "2")
+    with on_profile_3(product, anew["identity"], key) as peer:
+        assert peer.boot(station["serial_number"])["status"] == "Accepted"
+    assert refused(product, anew["identity"], old)

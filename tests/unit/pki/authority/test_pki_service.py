@@ -247,7 +247,11 @@ def test_hostile_wishes_change_nothing_and_are_reported(tmp_path: Path) -> None:
 def test_a_registration_that_does_not_fit_is_refused(
     tmp_path: Path, registration: StationRegistration, reason: RefusalReason
 ) -> None:
-    assert run(tmp_path, lambda a: refusal(a.register_station(registration))) is reason
+    async def talk(authority: Authority) -> RefusalReason:
+        await authority.issue_station_certificate(ask())
+        return await refusal(authority.register_station(registration))
+
+    assert run(tmp_path, talk) is reason
 
 
 def test_registering_again_changes_nothing(tmp_path: Path) -> None:
