@@ -84,7 +84,8 @@ UpgradeOption = Annotated[
     bool, typer.Option("--upgrade", help="Move to slot 2 by itself once it has a certificate.")
 ]
 TimeoutOption = Annotated[
-    float | None, typer.Option(min=0.1, help="Give up after so many seconds (exit code 1).")
+    float | None,
+    typer.Option(min=0.1, help="Stop after so many seconds: exit code 1 when not there."),
 ]
 
 
@@ -271,14 +272,19 @@ async def _run_one(
     async with station.running():
         if until is None:
             await _forever(timeout)
+            if not station.connected:
+                _fail(f"not connected after {timeout:g} s{_why(station)}")
             return
         try:
             # A century is for ever enough, and keeps one code path.
             await station.wait_for(until, timeout=timeout or 3.2e9)
         except TimeoutError:
-            last = station.last_refusal
-            why = f"; last refusal: {last.reason}" if last is not None else ""
-            _fail(f"{until.value} not reached within {timeout:g} s{why}")
+            _fail(f"{until.value} not reached within {timeout:g} s{_why(station)}")
+
+
+def _why(station: ChargingStation) -> str:
+    last = station.last_refusal
+    return f"; last refusal: {last.reason}" if last is not None else ""
 
 
 async def _run_fleet(

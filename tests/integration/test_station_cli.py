@@ -114,6 +114,9 @@ def test_refused_station_ends_with_one_and_one_line(tmp_path: Path) -> None:
         assert ended.err.splitlines() == [
             "error: boot_accepted not reached within 1 s; last refusal: HTTP 401"
         ]
+        waited = await station(*words, "--timeout", "1")
+        assert waited.code == 1
+        assert waited.err.splitlines() == ["error: not connected after 1 s; last refusal: HTTP 401"]
 
     talk(tmp_path, scene)
 
