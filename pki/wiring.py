@@ -152,7 +152,7 @@ async def _save(store: SQLStore, made: list[StoredAuthority], now: datetime) -> 
     )
     try:
         await store.save_hierarchy(made, audit=audit)
-        log.info("ceremony_held", authorities=[authority.name for authority in made])
+        log.info("ceremony_held", authorities=[str(authority.name) for authority in made])
     except AlreadyThere:
         log.info("ceremony_held_elsewhere")  # the other one's hierarchy is the one that counts
     except StoreError as error:

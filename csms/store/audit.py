@@ -27,9 +27,13 @@ from csms.ports.store import Page
 from csms.store import tables
 from csms.store.column_types import storable
 from csms.store.pages import MAXIMUM_LIMIT, reader
+from csms.store.prepared import insertion
 from csms.store.transaction import Transaction
 
 _A = tables.audit_entries
+_ADD: Final = insertion(
+    _A, "at", "actor", "action", "subject", "outcome", "reason", "details", "hash"
+)
 
 
 class AuditRepository:
@@ -43,8 +47,7 @@ class AuditRepository:
     async def write_waiting(self) -> None:
         """The unit of work's last act before its commit."""
         rows, self._waiting = self._waiting, []
-        if rows:
-            await self._transaction.execute(self._transaction.insert(_A), rows)
+        await self._transaction.change_all(_ADD, rows)
 
     async def page(
         self, *, after_index: int | None, limit: int, action: str | None, subject: str | None

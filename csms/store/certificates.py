@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy import ColumnElement, bindparam, func, select, update
 
 from csms.domain.certificate import (
     CertificateRecord,
@@ -18,7 +18,8 @@ from csms.domain.certificate import (
 )
 from csms.ports.store import Page, Superseded
 from csms.store import tables
-from csms.store.pages import Listing, guarded, instant, reader
+from csms.store.pages import Listing, guarded, instant
+from csms.store.prepared import Prepared, addition
 from csms.store.transaction import Transaction
 
 _C, _R = tables.certificates, tables.certificate_requests
@@ -42,12 +43,41 @@ _FIELDS: Final = (
 )
 CERTIFICATE_COLUMNS: Final[tuple[ColumnElement[Any], ...]] = tuple(_C.c[name] for name in _FIELDS)
 _CERTIFICATE: Final = select(*CERTIFICATE_COLUMNS)
+_ADD: Final = addition(_C, *_FIELDS)
+_BY_ID: Final = Prepared(_CERTIFICATE.where(_C.c.id == bindparam("its_id")))
+_BY_REQUEST: Final = Prepared(_CERTIFICATE.where(_C.c.request_id == bindparam("of_request")))
 _BY_END: Final = Listing(name="certificates", order=(_C.c.not_after, _C.c.id), key=(instant, UUID))
 _REQUESTS: Final = Listing(
     name="certificate_requests",
     order=(_R.c.received_at, _R.c.id),
     key=(instant, UUID),
     newest_first=True,
+)
+_REQUEST_FIELDS: Final = (
+    "id",
+    "station_id",
+    "use",
+    "certificate_type",
+    "csr_pem",
+    "csr_sha256",
+    "status",
+    "received_at",
+    "detail",
+)
+_REQUEST: Final = select(*(_R.c[name] for name in _REQUEST_FIELDS))
+_ADD_REQUEST: Final = addition(_R, *_REQUEST_FIELDS)
+
+
+def _newest(*conditions: ColumnElement[bool]) -> Prepared:
+    newest = _REQUEST.where(*conditions).order_by(_R.c.received_at.desc(), _R.c.id)
+    return Prepared(newest.limit(1))
+
+
+_OF_STATION: Final = _R.c.station_id == bindparam("of_station")
+_REQUEST_BY_ID: Final = _newest(_R.c.id == bindparam("its_id"))
+_REQUEST_BY_CSR: Final = _newest(_OF_STATION, _R.c.csr_sha256 == bindparam("of_csr"))
+_OPEN_REQUEST: Final = _newest(
+    _OF_STATION, _R.c.use == bindparam("of_use"), _R.c.status == RequestStatus.OPEN
 )
 
 
@@ -67,13 +97,14 @@ class CertificateRepository:
         self._transaction = transaction
 
     async def add(self, record: CertificateRecord) -> None:
-        await self._transaction.add(_C, {name: getattr(record, name) for name in _FIELDS})
+        values = {name: getattr(record, name) for name in _FIELDS}
+        await self._transaction.insert_new(_ADD, **values)
 
     async def by_id(self, certificate_id: UUID) -> CertificateRecord | None:
-        return await self._one(_C.c.id == certificate_id)
+        return await self._one(_BY_ID, its_id=certificate_id)
 
     async def by_request(self, request_id: UUID) -> CertificateRecord | None:
-        return await self._one(_C.c.request_id == request_id)
+        return await self._one(_BY_REQUEST, of_request=request_id)
 
     async def of_station(
         self, station_id: UUID, statuses: Sequence[CertificateStatus] = ()
@@ -129,8 +160,8 @@ class CertificateRepository:
             self._transaction, statement, _readable, limit=limit, cursor=cursor
         )
 
-    async def _one(self, condition: ColumnElement[bool]) -> CertificateRecord | None:
-        row = await self._transaction.first(_CERTIFICATE.where(condition))
+    async def _one(self, prepared: Prepared, **values: Any) -> CertificateRecord | None:
+        row = await self._transaction.fetch_one(prepared, **values)
         return None if row is None else _readable(row)
 
 
@@ -140,31 +171,17 @@ class CertificateRequestRepository:
 
     async def add(self, request: CertificateRequest) -> None:
         """Raises AlreadyExists while another request of that (station, use) is open."""
-        await self._transaction.add(
-            _R,
-            {
-                "id": request.id,
-                "station_id": request.station_id,
-                "use": request.use,
-                "certificate_type": request.certificate_type,
-                "csr_pem": request.csr_pem,
-                "csr_sha256": request.csr_sha256,
-                "status": request.status,
-                "received_at": request.received_at,
-                "detail": request.detail,
-            },
-        )
+        values = {name: getattr(request, name) for name in _REQUEST_FIELDS}
+        await self._transaction.insert_new(_ADD_REQUEST, **values)
 
     async def by_id(self, request_id: UUID) -> CertificateRequest | None:
-        return await self._newest(_R.c.id == request_id)
+        return await self._one(_REQUEST_BY_ID, its_id=request_id)
 
     async def open_of(self, station_id: UUID, use: str) -> CertificateRequest | None:
-        return await self._newest(
-            _R.c.station_id == station_id, _R.c.use == use, _R.c.status == RequestStatus.OPEN
-        )
+        return await self._one(_OPEN_REQUEST, of_station=station_id, of_use=use)
 
     async def by_csr(self, station_id: UUID, csr_sha256: str) -> CertificateRequest | None:
-        return await self._newest(_R.c.station_id == station_id, _R.c.csr_sha256 == csr_sha256)
+        return await self._one(_REQUEST_BY_CSR, of_station=station_id, of_csr=csr_sha256)
 
     async def set_status(
         self, request_id: UUID, status: RequestStatus, detail: str | None = None
@@ -176,31 +193,24 @@ class CertificateRequestRepository:
         self, *, status: RequestStatus | None, limit: int, cursor: str | None
     ) -> Page[CertificateRequest]:
         """Newest first."""
-        statement = select(_R)
+        statement = _REQUEST
         if status is not None:
             statement = statement.where(_R.c.status == status)
         return await _REQUESTS.page(
             self._transaction, statement, _readable_request, limit=limit, cursor=cursor
         )
 
-    async def _newest(self, *conditions: ColumnElement[bool]) -> CertificateRequest | None:
-        statement = select(_R).where(*conditions).order_by(_R.c.received_at.desc(), _R.c.id)
-        row = await self._transaction.first(statement.limit(1))
+    async def _one(self, prepared: Prepared, **values: Any) -> CertificateRequest | None:
+        row = await self._transaction.fetch_one(prepared, **values)
         return None if row is None else _readable_request(row)
 
 
-def _request_of(row: Mapping[str, Any]) -> CertificateRequest:
-    return CertificateRequest(
-        id=row["id"],
-        station_id=row["station_id"],
-        use=CertificateUse(row["use"]),
-        certificate_type=row["certificate_type"],
-        csr_pem=row["csr_pem"],
-        csr_sha256=row["csr_sha256"],
-        status=RequestStatus(row["status"]),
-        received_at=row["received_at"],
-        detail=row["detail"],
-    )
+def _request_of(values: Sequence[Any]) -> CertificateRequest:
+    fields = dict(zip(_REQUEST_FIELDS, values, strict=False))
+    fields["use"] = CertificateUse(fields["use"])
+    fields["status"] = RequestStatus(fields["status"])
+    return CertificateRequest(**fields)
 
 
-_readable_request: Final = reader("certificate_requests", _request_of)
+def _readable_request(values: Sequence[Any]) -> CertificateRequest | None:
+    return guarded("certificate_requests", _request_of, values)

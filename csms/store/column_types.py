@@ -6,6 +6,7 @@ character instead, so that every row that was acknowledged can be written and re
 """
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -26,6 +27,13 @@ def storable(text: str) -> str:
     return replaced.decode("utf-8", "replace")
 
 
+def _word(value: str | None) -> str | None:
+    return None if value is None else storable(str(value))
+
+
+_encode: Final = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode
+
+
 class Words(TypeDecorator[str]):
     """Text; also as the other side of a comparison, so that a lookup by hostile text finds
     nothing rather than fails.
@@ -40,7 +48,11 @@ class Words(TypeDecorator[str]):
         return Text(collation="C" if dialect.name == "postgresql" else None)
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002 -- SQLAlchemy\'s signature
-        return None if value is None else storable(str(value))
+        return _word(value)
+
+    def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any]:  # noqa: ARG002 -- SQLAlchemy\'s signature
+        """Straight away: neither database's own text type has anything to add."""
+        return _word
 
 
 class UTCDateTime(TypeDecorator[datetime]):
@@ -54,7 +66,7 @@ class UTCDateTime(TypeDecorator[datetime]):
             return None
         if value.tzinfo is None:
             raise ValueError("a time without a zone is no time")
-        return value.astimezone(UTC)
+        return value if value.tzinfo is UTC else value.astimezone(UTC)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 -- SQLAlchemy\'s signature
         return value if value is None or value.tzinfo else value.replace(tzinfo=UTC)
@@ -67,7 +79,7 @@ class JSONText(TypeDecorator[Any]):
     cache_ok = True
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> str:  # noqa: ARG002 -- SQLAlchemy\'s signature
-        return json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+        return _encode(value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> Any:  # noqa: ARG002 -- SQLAlchemy\'s signature
         """What is no JSON reads as null: the mapper refuses that row, and only that row."""

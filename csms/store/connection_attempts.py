@@ -14,9 +14,25 @@ from csms.ports.records import ConnectionAttempt
 from csms.ports.store import Page
 from csms.store import tables
 from csms.store.pages import Listing, instant, number, reader
+from csms.store.prepared import insertion
 from csms.store.transaction import Transaction
 
 _A = tables.connection_attempts
+_ADD: Final = insertion(
+    _A,
+    "at",
+    "peer",
+    "listener",
+    "outcome",
+    "failing_check",
+    "detail",
+    "station_id",
+    "identity",
+    "tls_version",
+    "tls_cipher",
+    "certificate",
+    "http_status",
+)
 _NEWEST: Final = Listing(
     name="connection_attempts",
     order=(_A.c.at, _A.c.id),
@@ -30,10 +46,7 @@ class ConnectionAttemptRepository:
         self._transaction = transaction
 
     async def add_all(self, attempts: Sequence[ConnectionAttempt]) -> None:
-        if attempts:
-            await self._transaction.execute(
-                self._transaction.insert(_A), [_values(attempt) for attempt in attempts]
-            )
+        await self._transaction.change_all(_ADD, [_values(attempt) for attempt in attempts])
 
     async def of_identity(
         self, identity: StationIdentity, *, limit: int, cursor: str | None

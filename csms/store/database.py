@@ -8,6 +8,8 @@ from typing import Any, Final, Protocol
 from sqlalchemy import URL, CursorResult, Executable, make_url
 from sqlalchemy.exc import ArgumentError
 
+from csms.store.prepared import Prepared, Values
+
 Parameters = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
 _SQLITE_NAMES: Final = frozenset({"sqlite", "sqlite+aiosqlite"})
 _POSTGRESQL_NAME: Final = "postgresql+asyncpg"
@@ -25,6 +27,13 @@ class DatabaseConnection(Protocol):
     async def execute(
         self, statement: Executable, parameters: Parameters = None
     ) -> CursorResult[Any]: ...
+
+    async def fetch(self, prepared: Prepared, values: Values) -> Sequence[Sequence[Any]]: ...
+
+    async def change(self, prepared: Prepared, values: Values) -> int:
+        """How many rows the statement changed."""
+
+    async def change_all(self, prepared: Prepared, rows: Sequence[Values]) -> None: ...
 
     async def execute_in_savepoint(self, statement: Executable) -> CursorResult[Any]: ...
 

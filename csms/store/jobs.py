@@ -10,12 +10,13 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Delete, Update, and_, delete, or_, select, text, update
+from sqlalchemy import and_, bindparam, delete, literal_column, or_, select, text, update
 
 from csms.ports.records import Job, JobKind
 from csms.ports.store import Superseded
 from csms.store import tables
 from csms.store.pages import MAXIMUM_LIMIT, reader
+from csms.store.prepared import DialectInsert, Prepared, insertion
 from csms.store.transaction import Transaction
 
 _J = tables.jobs
@@ -23,12 +24,85 @@ WAITING: Final = "waiting"
 FAILED: Final = "failed"
 
 
+def _unless_unfinished(insert: DialectInsert) -> DialectInsert:
+    return insert.on_conflict_do_nothing(
+        index_elements=["kind", "key"], index_where=text("state = 'waiting'")
+    )
+
+
+_ADD: Final = insertion(
+    _J,
+    "id",
+    "kind",
+    "key",
+    "station_id",
+    "payload",
+    "attempts",
+    "run_at",
+    "created_at",
+    "state",
+    then=_unless_unfinished,
+)
+_NOW: Final = bindparam("now", type_=_J.c.run_at.type)
+_FREE: Final = or_(_J.c.leased_until.is_(None), _J.c.leased_until <= _NOW)
+_DUE: Final = (
+    select(_J.c.id)
+    .where(
+        _J.c.state == WAITING,
+        _J.c.run_at <= _NOW,
+        _FREE,
+        # Only kinds we know: those of a newer version are left to a node that knows them.
+        _J.c.kind.in_(bindparam("kinds", expanding=True)),
+    )
+    .order_by(_J.c.run_at, _J.c.created_at, _J.c.id)
+    .limit(bindparam("most"))
+    .with_for_update(skip_locked=True)  # SQLite renders nothing: it has one writer
+)
+_CLAIM: Final = (
+    update(_J)
+    .where(_J.c.id.in_(_DUE))
+    .values(leased_until=bindparam("lease_until"), attempts=_J.c.attempts + 1)
+    .returning(_J)
+)
+# A later lease ends later, so its end names the claim.
+_MINE: Final = and_(
+    _J.c.id == bindparam("its_id"),
+    _J.c.state == WAITING,
+    _J.c.leased_until.is_not_distinct_from(bindparam("lease", type_=_J.c.leased_until.type)),
+)
+_FINISH: Final = Prepared(delete(_J).where(_MINE))
+_RETRY: Final = Prepared(
+    update(_J)
+    .where(_MINE)
+    .values(
+        run_at=bindparam("next_run"),
+        note=bindparam("why"),
+        attempts=bindparam("runs"),
+        leased_until=None,
+    )
+)
+_FAIL: Final = Prepared(
+    update(_J).where(_MINE).values(state=FAILED, note=bindparam("why"), leased_until=None)
+)
+_SLEEPING: Final = (
+    update(_J)
+    .where(_J.c.station_id == bindparam("of_station"), _J.c.run_at > _NOW, _FREE)
+    .values(run_at=_NOW)
+)
+_WAKE: Final = Prepared(
+    # The plus keeps SQLite, which has no statistics, from walking through every station's jobs.
+    _SLEEPING.where(literal_column("+jobs.state", _J.c.state.type) == WAITING),
+    _SLEEPING.where(_J.c.state == WAITING),
+)
+
+
 class JobRepository:
     def __init__(self, transaction: Transaction) -> None:
         self._transaction = transaction
 
     async def add(self, job: Job) -> bool:
-        insert = self._transaction.insert(_J).values(
+        added = await self._transaction.change(
+            _ADD,
             id=job.id,
             kind=job.kind,
             key=job.key,
@@ -39,10 +113,7 @@ class JobRepository:
             created_at=job.created_at,
             state=WAITING,
         )
-        unfinished = insert.on_conflict_do_nothing(
-            index_elements=["kind", "key"], index_where=text("state = 'waiting'")
-        )
-        return await self._transaction.count(unfinished) == 1
+        return added == 1
 
     async def claim(
         self,
@@ -52,19 +123,13 @@ class JobRepository:
         limit: int,
         kinds: Collection[JobKind] = tuple(JobKind),
     ) -> Sequence[Job]:
-        due = (
-            select(_J.c.id)
-            # Only kinds we know: those of a newer version are left to a node that knows them.
-            .where(
-                _J.c.state == WAITING, _J.c.run_at <= now, _free(now), _J.c.kind.in_(list(kinds))
-            )
-            .order_by(_J.c.run_at, _J.c.created_at, _J.c.id)
-            .limit(min(max(limit, 1), MAXIMUM_LIMIT))
-            .with_for_update(skip_locked=True)  # SQLite renders nothing: it has one writer
-        )
-        claimed = update(_J).where(_J.c.id.in_(due))
-        leased = claimed.values(leased_until=lease_until, attempts=_J.c.attempts + 1).returning(_J)
-        rows = await self._transaction.rows(leased)
+        values = {
+            "now": now,
+            "lease_until": lease_until,
+            "kinds": list(kinds),
+            "most": min(max(limit, 1), MAXIMUM_LIMIT),
+        }
+        rows = (await self._transaction.execute(_CLAIM, values)).all()
         jobs = [job for row in rows if (job := _readable(row)) is not None]
         if len(jobs) < len(rows):
             readable = {job.id for job in jobs}
@@ -77,36 +142,24 @@ class JobRepository:
         return sorted(jobs, key=lambda job: (job.run_at, job.created_at, job.id))
 
     async def finish(self, job: Job) -> None:
-        await self._end(delete(_J), job)
+        await self._end(_FINISH, job)
 
     async def retry(self, job: Job, *, run_at: datetime, note: str, counts: bool = True) -> None:
         attempts = job.attempts + 1 if counts else job.attempts
-        values = {"run_at": run_at, "note": note, "leased_until": None, "attempts": attempts}
-        await self._end(update(_J).values(values), job)
+        await self._end(_RETRY, job, next_run=run_at, why=note, runs=attempts)
 
     async def fail(self, job: Job, *, note: str) -> None:
-        await self._end(update(_J).values(state=FAILED, note=note, leased_until=None), job)
+        await self._end(_FAIL, job, why=note)
 
-    async def _end(self, statement: Delete | Update, job: Job) -> None:
-        """A later lease ends later, so its end names the claim."""
-        mine = and_(_J.c.id == job.id, _J.c.state == WAITING, _lease_is(job.leased_until))
-        if await self._transaction.count(statement.where(mine)) != 1:
+    async def _end(self, prepared: Prepared, job: Job, **values: Any) -> None:
+        ended = await self._transaction.change(
+            prepared, its_id=job.id, lease=job.leased_until, **values
+        )
+        if ended != 1:
             raise Superseded("somebody else has claimed the job")
 
     async def wake(self, station_id: UUID, *, now: datetime) -> int:
-        sleeping = and_(
-            _J.c.station_id == station_id, _J.c.state == WAITING, _J.c.run_at > now, _free(now)
-        )
-        return await self._transaction.count(update(_J).where(sleeping).values(run_at=now))
-
-
-def _free(now: datetime) -> Any:
-    return or_(_J.c.leased_until.is_(None), _J.c.leased_until <= now)
-
-
-def _lease_is(leased_until: datetime | None) -> Any:
-    lease = _J.c.leased_until
-    return lease.is_(None) if leased_until is None else lease == leased_until
+        return await self._transaction.change(_WAKE, of_station=station_id, now=now)
 
 
 def _job_of(row: Mapping[str, Any]) -> Job:

@@ -43,7 +43,7 @@ async def check(url: URL) -> None:
 
 
 def _run(url: URL, act: _Act) -> None:
-    with _one_at_a_time, store_errors():
+    with _one_at_a_time, store_errors:
         if is_sqlite(url):
             _on_sqlite(url, act)
         else:

@@ -9,14 +9,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 
 from csms.ports.records import OutboxEvent
 from csms.store import tables
-from csms.store.pages import MAXIMUM_LIMIT, reader
+from csms.store.pages import MAXIMUM_LIMIT, guarded
+from csms.store.prepared import Prepared, insertion
 from csms.store.transaction import ORDER_LOCK, Transaction
 
 _X = tables.outbox
+_ADD: Final = insertion(_X, "topic", "payload")
+_LAST: Final = Prepared(select(func.coalesce(func.max(_X.c.sequence), 0)))
+_AFTER: Final = Prepared(
+    select(_X.c.sequence, _X.c.topic, _X.c.payload)
+    .where(_X.c.sequence > bindparam("seen"))
+    .order_by(_X.c.sequence)
+    .limit(bindparam("most"))
+)
 
 
 class OutboxRepository:
@@ -35,25 +44,22 @@ class OutboxRepository:
         if self._transaction.on_postgresql:
             await self._transaction.execute(select(func.pg_advisory_xact_lock(ORDER_LOCK)))
         for row in rows:  # one by one: a multi-row INSERT promises no order of its sequences
-            await self._transaction.execute(self._transaction.insert(_X), row)
+            await self._transaction.change(_ADD, **row)
 
     async def after(self, sequence: int, *, limit: int) -> Sequence[OutboxEvent]:
-        statement = (
-            select(_X)
-            .where(_X.c.sequence > sequence)
-            .order_by(_X.c.sequence)
-            .limit(min(max(limit, 1), MAXIMUM_LIMIT))
-        )
-        rows = await self._transaction.rows(statement)
+        most = min(max(limit, 1), MAXIMUM_LIMIT)
+        rows = await self._transaction.fetch(_AFTER, seen=sequence, most=most)
         return [event for row in rows if (event := _readable(row)) is not None]
 
     async def last_sequence(self) -> int:
-        row = await self._transaction.first(select(func.coalesce(func.max(_X.c.sequence), 0)))
+        row = await self._transaction.fetch_one(_LAST)
         return 0 if row is None else int(row[0])
 
 
-def _event_of(row: Mapping[str, Any]) -> OutboxEvent:
-    return OutboxEvent(sequence=row["sequence"], topic=row["topic"], payload=dict(row["payload"]))
+def _event_of(values: Sequence[Any]) -> OutboxEvent:
+    sequence, topic, payload = values
+    return OutboxEvent(sequence=sequence, topic=topic, payload=dict(payload))
 
 
-_readable: Final = reader("outbox", _event_of)
+def _readable(values: Sequence[Any]) -> OutboxEvent | None:
+    return guarded("outbox", _event_of, values)

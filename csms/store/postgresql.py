@@ -7,7 +7,7 @@ Every statement and every wait for a lock has an end, at the server and at this 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from sqlalchemy import URL, CursorResult, Executable
@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import NullPool
 
 from csms.store.database import DatabaseConnection, Parameters
+from csms.store.prepared import Prepared, Values
 
 # An OLTP statement that takes longer is stuck; the caller gets StoreUnavailable and decides.
 _SERVER_SETTINGS: Final = {
@@ -57,6 +58,15 @@ class PostgreSQLConnection:
         self, statement: Executable, parameters: Parameters = None
     ) -> CursorResult[Any]:
         return await self._connection.execute(statement, parameters)
+
+    async def fetch(self, prepared: Prepared, values: Values) -> Sequence[Sequence[Any]]:
+        return (await self._connection.execute(prepared.on_postgresql, values)).all()
+
+    async def change(self, prepared: Prepared, values: Values) -> int:
+        return (await self._connection.execute(prepared.on_postgresql, values)).rowcount
+
+    async def change_all(self, prepared: Prepared, rows: Sequence[Values]) -> None:
+        await self._connection.execute(prepared.on_postgresql, rows)
 
     async def execute_in_savepoint(self, statement: Executable) -> CursorResult[Any]:
         async with self._connection.begin_nested():

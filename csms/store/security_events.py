@@ -12,9 +12,13 @@ from csms.domain.security_event import EventSource, SecurityEvent
 from csms.ports.store import Page
 from csms.store import tables
 from csms.store.pages import Listing, instant, reader
+from csms.store.prepared import addition
 from csms.store.transaction import Transaction
 
 _E = tables.security_events
+_ADD: Final = addition(
+    _E, "id", "station_id", "type", "occurred_at", "received_at", "tech_info", "source"
+)
 _NEWEST: Final = Listing(
     name="security_events",
     order=(_E.c.received_at, _E.c.id),
@@ -28,17 +32,15 @@ class SecurityEventRepository:
         self._transaction = transaction
 
     async def add(self, event: SecurityEvent) -> None:
-        await self._transaction.add(
-            _E,
-            {
-                "id": event.id,
-                "station_id": event.station_id,
-                "type": event.type,
-                "occurred_at": event.occurred_at,
-                "received_at": event.received_at,
-                "tech_info": event.tech_info,
-                "source": event.source,
-            },
+        await self._transaction.insert_new(
+            _ADD,
+            id=event.id,
+            station_id=event.station_id,
+            type=event.type,
+            occurred_at=event.occurred_at,
+            received_at=event.received_at,
+            tech_info=event.tech_info,
+            source=event.source,
         )
 
     async def page(

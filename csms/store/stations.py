@@ -8,7 +8,6 @@ from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Row, and_, bindparam, delete, literal, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from csms.domain.certificate import CertificateRecord
 from csms.domain.password import PasswordRecord
@@ -25,6 +24,7 @@ from csms.ports.store import Page
 from csms.store import tables
 from csms.store.certificates import CERTIFICATE_COLUMNS, certificate_of
 from csms.store.pages import Listing, guarded, reader
+from csms.store.prepared import DialectInsert, Prepared, insertion
 from csms.store.sessions import SESSION_COLUMNS, session_of
 from csms.store.transaction import Transaction
 
@@ -50,20 +50,59 @@ _JOINED: Final = _S.outerjoin(_B, _B.c.station_id == _S.c.id).outerjoin(
     _L, _L.c.station_id == _S.c.id
 )
 _STATION: Final = select(*_STATION_COLUMNS).select_from(_JOINED)
+_ONE_BY_ID: Final = Prepared(_STATION.where(_S.c.id == bindparam("its_id")))
+_ONE_BY_IDENTITY: Final = Prepared(_STATION.where(_S.c.identity == bindparam("its_identity")))
 _OVERVIEW: Final = select(*_STATION_COLUMNS, *SESSION_COLUMNS).select_from(_JOINED)
 # Decision 2, the one read of an upgrade: a row comes back whichever of the two is known.
 _ANCHOR: Final = select(literal(1).label("one")).subquery()
-_ADMISSION: Final = select(*_STATION_COLUMNS, *CERTIFICATE_COLUMNS).select_from(
-    _ANCHOR.outerjoin(_S, _S.c.identity == bindparam("identity", type_=_S.c.identity.type))
-    .outerjoin(_B, _B.c.station_id == _S.c.id)
-    .outerjoin(_L, _L.c.station_id == _S.c.id)
-    .outerjoin(
-        tables.certificates,
-        tables.certificates.c.fingerprint_sha256
-        == bindparam("fingerprint", type_=_S.c.identity.type),
+_ADMISSION: Final = Prepared(
+    select(*_STATION_COLUMNS, *CERTIFICATE_COLUMNS).select_from(
+        _ANCHOR.outerjoin(_S, _S.c.identity == bindparam("identity", type_=_S.c.identity.type))
+        .outerjoin(_B, _B.c.station_id == _S.c.id)
+        .outerjoin(_L, _L.c.station_id == _S.c.id)
+        .outerjoin(
+            tables.certificates,
+            tables.certificates.c.fingerprint_sha256
+            == bindparam("fingerprint", type_=_S.c.identity.type),
+        )
     )
 )
 _BY_IDENTITY: Final = Listing(name="stations", order=(_S.c.identity,), key=(parse_identity,))
+_BOOT: Final = (
+    "vendor_name",
+    "model",
+    "serial_number",
+    "firmware_version",
+    "reason",
+    "status",
+    "at",
+)
+_K: Final = tables.connector_statuses
+_CONNECTOR: Final = ("station_id", "evse_id", "connector_id")
+_REPORT: Final = ("status", "reported_at", "received_at")
+
+
+def _last_boot(insert: DialectInsert) -> DialectInsert:
+    return insert.on_conflict_do_update(
+        index_elements=["station_id"], set_=_excluded(insert, *_BOOT)
+    )
+
+
+def _newest_report(insert: DialectInsert) -> DialectInsert:
+    return insert.on_conflict_do_update(
+        index_elements=_CONNECTOR,
+        set_=_excluded(insert, *_REPORT),
+        where=insert.excluded.reported_at >= _K.c.reported_at,
+    )
+
+
+def _excluded(insert: DialectInsert, *names: str) -> dict[str, Any]:
+    """The values that the conflicting INSERT wanted."""
+    return {name: insert.excluded[name] for name in names}
+
+
+_RECORD_BOOT: Final = insertion(_B, "station_id", *_BOOT, then=_last_boot)
+_RECORD_CONNECTOR: Final = insertion(_K, *_CONNECTOR, *_REPORT, then=_newest_report)
 
 
 class StationRepository:
@@ -81,10 +120,10 @@ class StationRepository:
         await self._write_groups(station)
 
     async def by_identity(self, identity: StationIdentity) -> Station | None:
-        return await self._one(_S.c.identity == identity)
+        return await self._one(_ONE_BY_IDENTITY, its_identity=identity)
 
     async def by_id(self, station_id: UUID) -> Station | None:
-        return await self._one(_S.c.id == station_id)
+        return await self._one(_ONE_BY_ID, its_id=station_id)
 
     async def update(self, station: Station) -> None:
         values = {"identity": station.identity.lower(), **_registration(station)}
@@ -118,44 +157,18 @@ class StationRepository:
         )
 
     async def record_boot(self, station_id: UUID, boot: Boot) -> None:
-        values = {
-            "vendor_name": boot.vendor_name,
-            "model": boot.model,
-            "serial_number": boot.serial_number,
-            "firmware_version": boot.firmware_version,
-            "reason": boot.reason,
-            "status": boot.status,
-            "at": boot.at,
-        }
-        insert = self._transaction.insert(_B).values(station_id=station_id, **values)
-        await self._transaction.execute(
-            insert.on_conflict_do_update(index_elements=["station_id"], set_=values)
-        )
+        values = {name: getattr(boot, name) for name in _BOOT}
+        await self._transaction.change(_RECORD_BOOT, station_id=station_id, **values)
 
     async def record_connector(self, status: ConnectorStatus) -> None:
-        table = tables.connector_statuses
-        insert = self._transaction.insert(table).values(
-            station_id=status.station_id,
-            evse_id=status.evse_id,
-            connector_id=status.connector_id,
-            status=status.status,
-            reported_at=status.reported_at,
-            received_at=status.received_at,
-        )
-        await self._transaction.execute(
-            insert.on_conflict_do_update(
-                index_elements=["station_id", "evse_id", "connector_id"],
-                set_=_excluded(insert, "status", "reported_at", "received_at"),
-                where=insert.excluded.reported_at >= table.c.reported_at,
-            )
-        )
+        values = {name: getattr(status, name) for name in (*_CONNECTOR, *_REPORT)}
+        await self._transaction.change(_RECORD_CONNECTOR, **values)
 
     async def connectors(self, station_id: UUID) -> Sequence[ConnectorStatus]:
-        table = tables.connector_statuses
         statement = (
-            select(table)
-            .where(table.c.station_id == station_id)
-            .order_by(table.c.evse_id, table.c.connector_id)
+            select(_K)
+            .where(_K.c.station_id == station_id)
+            .order_by(_K.c.evse_id, _K.c.connector_id)
         )
         rows = await self._transaction.rows(statement)
         return [status for row in rows if (status := _readable_connector(row)) is not None]
@@ -163,8 +176,9 @@ class StationRepository:
     async def for_admission(
         self, identity: StationIdentity, fingerprint_sha256: str | None
     ) -> tuple[Station | None, CertificateRecord | None]:
-        names = {"identity": identity, "fingerprint": fingerprint_sha256}
-        row = await self._transaction.first(_ADMISSION, names)
+        row = await self._transaction.fetch_one(
+            _ADMISSION, identity=identity, fingerprint=fingerprint_sha256
+        )
         if row is None:  # the anchor makes one row, always
             return None, None
         station, certificate = row[:_WIDTH], row[_WIDTH:]
@@ -179,8 +193,8 @@ class StationRepository:
         statement = update(_S).where(_S.c.id == station_id)
         await self._transaction.execute(statement.values(passwords=_kept(passwords)))
 
-    async def _one(self, condition: ColumnElement[bool]) -> Station | None:
-        row = await self._transaction.first(_STATION.where(condition))
+    async def _one(self, prepared: Prepared, **values: Any) -> Station | None:
+        row = await self._transaction.fetch_one(prepared, **values)
         return None if row is None else guarded("stations", _station_of, row)
 
     async def _write_groups(self, station: Station) -> None:
@@ -267,11 +281,6 @@ def _password_of(document: Mapping[str, Any]) -> PasswordRecord:
         pepper_version=document["pepper_version"],
         pending=document["pending"],
     )
-
-
-def _excluded(insert: postgresql.Insert | sqlite.Insert, *names: str) -> dict[str, Any]:
-    """The values that the conflicting INSERT wanted."""
-    return {name: insert.excluded[name] for name in names}
 
 
 def _connector_of(row: Mapping[str, Any]) -> ConnectorStatus:

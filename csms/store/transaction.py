@@ -9,18 +9,19 @@ Errors are told apart by SQLSTATE and by SQLite's result code, never by their te
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import sqlite3
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import asyncpg
-from sqlalchemy import CursorResult, Executable, Row, Select, Table
+from sqlalchemy import CursorResult, Executable, Row, Table
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, InterfaceError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolExhausted
 
 from csms.ports.store import AlreadyExists, StoreError, StoreUnavailable, Superseded
 from csms.store.database import DatabaseConnection, Parameters
+from csms.store.prepared import Prepared, Values
 
 # Serialises what must ascend in commit order: audit indexes and outbox sequences.
 ORDER_LOCK: Final = 0x4353_4D53
@@ -32,28 +33,45 @@ _AWAY_CLASSES: Final = frozenset({"08", "40", "53", "55", "57", "58", "28", "3D"
 _AWAY_CODES: Final = frozenset({5, 6, 10, 11, 13, 14, 26})
 
 
-@contextmanager
-def store_errors() -> Iterator[None]:
+class StoreErrors:
     """Around calls to the driver only: what a caller's own code raises is not ours to rename."""
-    try:
-        yield
-    except DBAPIError as error:
-        raise _meaning(error) from error
-    except (OSError, TimeoutError, PoolExhausted, asyncpg.PostgresError) as error:
-        raise StoreUnavailable("the database is away") from error
-    except asyncpg.InterfaceError as error:
-        raise StoreUnavailable("the connection to the database is gone") from error
-    except (SQLAlchemyError, OverflowError) as error:
-        raise StoreError("the statement could not be made") from error
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if error is not None and (renamed := _renamed(error)) is not None:
+            raise renamed from error
 
 
-def _meaning(error: DBAPIError) -> StoreError:
-    code = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "sqlite_errorcode", None)
+store_errors: Final = StoreErrors()
+
+
+def _renamed(error: BaseException) -> StoreError | None:
+    match error:
+        case DBAPIError():
+            lost = error.connection_invalidated or isinstance(error, InterfaceError)
+            return _meaning(error.orig, lost=lost)
+        case sqlite3.Error():  # of a prepared statement
+            return _meaning(error, lost=isinstance(error, sqlite3.InterfaceError))
+        case OSError() | TimeoutError() | PoolExhausted() | asyncpg.PostgresError():
+            return StoreUnavailable("the database is away")
+        case asyncpg.InterfaceError():
+            return StoreUnavailable("the connection to the database is gone")
+        case SQLAlchemyError() | OverflowError():
+            return StoreError("the statement could not be made")
+    return None
+
+
+def _meaning(error: BaseException | None, *, lost: bool) -> StoreError:
+    code = getattr(error, "sqlstate", None) or getattr(error, "sqlite_errorcode", None)
     if code in _UNIQUE:
         return AlreadyExists("a unique key is taken")
     if code in _FOREIGN_KEY:
         return Superseded("the station is not there any more")
-    if error.connection_invalidated or isinstance(error, InterfaceError) or _away(code):
+    if lost or _away(code):
         return StoreUnavailable("the database is away")
     return StoreError("the database refused a statement")
 
@@ -75,7 +93,7 @@ class Transaction:
     async def execute(
         self, statement: Executable, parameters: Parameters = None
     ) -> CursorResult[Any]:
-        with store_errors():
+        with store_errors:
             return await self._connection.execute(statement, parameters)
 
     async def first(
@@ -92,6 +110,33 @@ class Transaction:
         """How many rows the statement changed."""
         return (await self.execute(statement, parameters)).rowcount
 
+    async def fetch(self, prepared: Prepared, **values: Any) -> Sequence[Sequence[Any]]:
+        with store_errors:
+            return await self._connection.fetch(prepared, values)
+
+    async def fetch_one(self, prepared: Prepared, **values: Any) -> Sequence[Any] | None:
+        """The first row, by position."""
+        rows = await self.fetch(prepared, **values)
+        return rows[0] if rows else None
+
+    async def change(self, prepared: Prepared, **values: Any) -> int:
+        """How many rows the statement changed."""
+        with store_errors:
+            return await self._connection.change(prepared, values)
+
+    async def change_all(self, prepared: Prepared, rows: Sequence[Values]) -> None:
+        """Once per row, in their order."""
+        if len(rows) == 1:
+            await self.change(prepared, **rows[0])
+        elif rows:
+            with store_errors:
+                await self._connection.change_all(prepared, rows)
+
+    async def insert_new(self, addition: Prepared, **values: Any) -> None:
+        """As `add`, prepared."""
+        if await self.change(addition, **values) != 1:
+            raise AlreadyExists("a unique key is taken")
+
     async def add(self, table: Table, values: Mapping[str, Any]) -> None:
         """Insert one row; raises AlreadyExists, after which the transaction can still be used:
         on PostgreSQL a failed INSERT would end it, and the refusal could not be audited.
@@ -101,14 +146,8 @@ class Transaction:
 
     async def change_or_clash(self, statement: Executable) -> None:
         """As `add`, for an UPDATE that may run into a unique key."""
-        with store_errors():
+        with store_errors:
             await self._connection.execute_in_savepoint(statement)
 
     def insert(self, table: Table) -> postgresql.Insert | sqlite.Insert:
         return postgresql.insert(table) if self.on_postgresql else sqlite.insert(table)
-
-    def locked(self, statement: Select[Any], *, shared: bool = False) -> Select[Any]:
-        """Keep what was read as it is until the end; SQLite's only writer needs no row lock."""
-        if self.writable and self.on_postgresql:
-            return statement.with_for_update(read=shared)
-        return statement

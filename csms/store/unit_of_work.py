@@ -6,8 +6,9 @@ happened inside; what is done after a commit belongs to the next one.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from functools import cached_property
 
 from csms.ports.store import StoreUnavailable
 from csms.store.audit import AuditRepository
@@ -33,25 +34,57 @@ class SqlUnitOfWork:
 
     def __init__(self, connection: DatabaseConnection, *, writable: bool) -> None:
         self._connection = connection
-        transaction = Transaction(connection, writable=writable)
-        self.stations = StationRepository(transaction)
-        self.sessions = SessionRepository(transaction)
-        self.certificates = CertificateRepository(transaction)
-        self.certificate_requests = CertificateRequestRepository(transaction)
-        self.security_events = SecurityEventRepository(transaction)
-        self.connection_attempts = ConnectionAttemptRepository(transaction)
+        self._transaction = transaction = Transaction(connection, writable=writable)
         self.audit = AuditRepository(transaction)
-        self.jobs = JobRepository(transaction)
-        self.operations = OperationRepository(transaction)
         self.outbox = OutboxRepository(transaction)
-        self.oauth_clients = OAuthClientRepository(transaction)
-        self.idempotency_keys = IdempotencyKeyRepository(transaction)
+
+    # Made when asked for: most units ask for two or three.
+
+    @cached_property
+    def stations(self) -> StationRepository:
+        return StationRepository(self._transaction)
+
+    @cached_property
+    def sessions(self) -> SessionRepository:
+        return SessionRepository(self._transaction)
+
+    @cached_property
+    def certificates(self) -> CertificateRepository:
+        return CertificateRepository(self._transaction)
+
+    @cached_property
+    def certificate_requests(self) -> CertificateRequestRepository:
+        return CertificateRequestRepository(self._transaction)
+
+    @cached_property
+    def security_events(self) -> SecurityEventRepository:
+        return SecurityEventRepository(self._transaction)
+
+    @cached_property
+    def connection_attempts(self) -> ConnectionAttemptRepository:
+        return ConnectionAttemptRepository(self._transaction)
+
+    @cached_property
+    def jobs(self) -> JobRepository:
+        return JobRepository(self._transaction)
+
+    @cached_property
+    def operations(self) -> OperationRepository:
+        return OperationRepository(self._transaction)
+
+    @cached_property
+    def oauth_clients(self) -> OAuthClientRepository:
+        return OAuthClientRepository(self._transaction)
+
+    @cached_property
+    def idempotency_keys(self) -> IdempotencyKeyRepository:
+        return IdempotencyKeyRepository(self._transaction)
 
     async def commit(self) -> None:
         """What has waited for the order lock is written last, so that the lock is held briefly."""
         await self.audit.write_waiting()
         await self.outbox.write_waiting()
-        with store_errors():
+        with store_errors:
             await self._connection.commit()
 
 
@@ -72,28 +105,36 @@ class SqlStore:
         """Bring the schema up to this code; harmless when it is."""
         await migrate(self._url)
 
-    @asynccontextmanager
-    async def writing(self) -> AsyncIterator[SqlUnitOfWork]:
-        async with self._unit(writable=True) as unit:
-            yield unit
+    def writing(self) -> AbstractAsyncContextManager[SqlUnitOfWork]:
+        return _Unit(self._open_database, writable=True)
 
-    @asynccontextmanager
-    async def reading(self) -> AsyncIterator[SqlUnitOfWork]:
-        async with self._unit(writable=False) as unit:
-            yield unit
+    def reading(self) -> AbstractAsyncContextManager[SqlUnitOfWork]:
+        return _Unit(self._open_database, writable=False)
 
     async def close(self) -> None:
         self._closed = True
         await self._database.close()
 
-    @asynccontextmanager
-    async def _unit(self, *, writable: bool) -> AsyncIterator[SqlUnitOfWork]:
+    def _open_database(self) -> Database:
         if self._closed:
             raise StoreUnavailable("the store is closed")
-        with store_errors():
-            connection = await self._database.connect(writable=writable)
-        try:
-            yield SqlUnitOfWork(connection, writable=writable)
-        finally:
-            with store_errors():
-                await connection.close()
+        return self._database
+
+
+class _Unit(AbstractAsyncContextManager[SqlUnitOfWork]):
+    """From the connection to giving it back, whatever happened between."""
+
+    __slots__ = ("_connection", "_database", "_writable")
+
+    def __init__(self, database: Callable[[], Database], *, writable: bool) -> None:
+        self._database = database
+        self._writable = writable
+
+    async def __aenter__(self) -> SqlUnitOfWork:
+        with store_errors:
+            self._connection = await self._database().connect(writable=self._writable)
+        return SqlUnitOfWork(self._connection, writable=self._writable)
+
+    async def __aexit__(self, *_what_happened: object) -> None:
+        with store_errors:
+            await self._connection.close()
