@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 import signal
@@ -19,6 +18,7 @@ from rich.console import Console
 from csms.adapters.bootstrap import Bootstrap, Endpoints
 from csms.api_client.certificate import app as certificate_app
 from csms.api_client.client import app as client_app
+from csms.api_client.output import plain, print_json
 from csms.api_client.station import app as station_app
 from csms.settings import Settings, SettingsInvalid, load_settings
 
@@ -39,8 +39,9 @@ app.add_typer(client_app, name="client")
 app.add_typer(certificate_app, name="certificate")
 app.add_typer(vault_app, name="vault")
 
-out = Console(soft_wrap=True, highlight=False)
-err = Console(stderr=True, soft_wrap=True, highlight=False)
+# Paths and Vault's answers are printed as they are, never read as markup.
+out = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
+err = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
 
 Config = Annotated[
     Path | None, typer.Option("--config", help="TOML file; the environment wins over it.")
@@ -55,7 +56,6 @@ def up(config: Config = None) -> None:
     Example: csms up
     """
     settings = _settings(config)
-    os.umask(0o077)
     _configure_logging()
     stop = asyncio.Event()
 
@@ -85,7 +85,6 @@ def pki(config: Config = None) -> None:
     Example: csms pki --config pki.toml
     """
     settings = _settings(config)
-    os.umask(0o077)
     _configure_logging()
     stop = asyncio.Event()
 
@@ -106,7 +105,7 @@ def openapi() -> None:
 
     Example: csms openapi > openapi.json
     """
-    out.print_json(json.dumps(_wiring().openapi()))
+    print_json(_wiring().openapi())
 
 
 @vault_app.command("apply")
@@ -152,10 +151,10 @@ def vault_verify(config: Config = None, as_json: AsJson = False) -> None:
 
 def _print_items(items: list[dict[str, str]], *, as_json: bool) -> None:
     if as_json:
-        out.print_json(json.dumps(items))
+        print_json(items)
         return
     for item in items:
-        out.print("  ".join(value for value in item.values() if value))
+        out.print("  ".join(plain(value) for value in item.values() if value))
 
 
 def _announce(settings: Settings) -> Any:
@@ -182,7 +181,11 @@ def _settings(config: Path | None) -> Settings:
 
 
 def _run(work: Coroutine[Any, Any, Any]) -> Any:
-    """On uvloop where it exists. One line for what users can mend, exit code 1."""
+    """On uvloop where it exists. One line for what users can mend, exit code 1.
+
+    Whatever it writes is its owner's alone: databases, keys, secrets.
+    """
+    os.umask(0o077)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             return runner.run(work)
@@ -209,21 +212,24 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
 
 
 def _fail(message: str, *, code: int) -> NoReturn:
-    err.print(f"csms: {message}", markup=False)
+    err.print(f"csms: {plain(' '.join(message.split()))}")
     raise typer.Exit(code)
 
 
 def _configure_logging() -> None:
     """One JSON object a line unless a person is watching; nothing below INFO."""
-    watching = sys.stderr.isatty()
-    renderer: Any = (
-        structlog.dev.ConsoleRenderer() if watching else structlog.processors.JSONRenderer()
-    )
+    # G01: values come from stations, so they are shown escaped on a terminal as well.
+    renderer: Any = structlog.processors.JSONRenderer()
+    if sys.stderr.isatty():
+        renderer = structlog.dev.ConsoleRenderer(
+            repr_native_str=True, exception_formatter=structlog.dev.plain_traceback
+        )
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
+            _without_control_characters,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
@@ -233,6 +239,13 @@ def _configure_logging() -> None:
     # Libraries speak only when something is wrong; none of them may repeat a frame or a header.
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     logging.getLogger("websockets").setLevel(logging.CRITICAL)
+
+
+def _without_control_characters(_: object, __: str, event: Any) -> Any:
+    """Of exceptions: the renderers escape every other value."""
+    if "exception" in event:
+        event["exception"] = "\n".join(map(plain, str(event["exception"]).split("\n")))
+    return event
 
 
 def main() -> None:

@@ -8,12 +8,14 @@ default, and none is a setting: secrets come as files or from Vault.
 from __future__ import annotations
 
 import os
+import tomllib
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -25,6 +27,7 @@ from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
@@ -38,6 +41,18 @@ HostName = Annotated[
 ]
 # X.520 ub-organization-name is 64; printable ASCII keeps O comparable byte by byte (B07).
 Organization = Annotated[str, StringConstraints(pattern=r"^[ -~]{1,64}$")]
+
+
+def _ip_address(text: str) -> str:
+    """A host name could resolve to more than one address, and to another one tomorrow."""
+    return str(ip_address(text))
+
+
+Address = Annotated[str, AfterValidator(_ip_address)]
+# May hold a password, so it is in no repr and in no error.
+DatabaseUrl = Annotated[
+    str, StringConstraints(pattern=r"^(sqlite(\+aiosqlite)?:///[^:]|postgresql\+asyncpg://).*$")
+]
 
 
 class SettingsInvalid(Exception):
@@ -80,6 +95,8 @@ class GatewaySettings(_Part):
             raise ValueError(
                 "profile1_port needs profile1_networks: A00.FR.201, trusted networks only"
             )
+        if any(network.prefixlen == 0 for network in self.profile1_networks):
+            raise ValueError("profile1_networks: everybody is no trusted network (A00.FR.201)")
         return self
 
 
@@ -104,7 +121,7 @@ class PkiSettings(_Part):
 
 class MetricsSettings(_Part):
     port: Port = 9464
-    bind: str = "127.0.0.1"
+    bind: Address = "127.0.0.1"
 
 
 class OAuthSettings(_Part):
@@ -136,11 +153,11 @@ class Settings(BaseSettings):
     )
 
     data_dir: Path = Path("var")
-    database_url: str | None = None
+    database_url: Annotated[DatabaseUrl | None, Field(repr=False)] = None
     bus_url: Annotated[str, StringConstraints(pattern=r"^memory://$")] = "memory://"
     hostname: HostName = "localhost"
     organization: Organization = "Example CSO"
-    bind: str = "127.0.0.1"
+    bind: Address = "127.0.0.1"
     node: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = "node-1"
     policies_dir: Path = Path(__file__).resolve().parent.parent / "policies"
     gateway: GatewaySettings = GatewaySettings()
@@ -157,12 +174,14 @@ class Settings(BaseSettings):
 
     @property
     def loopback_only(self) -> bool:
-        return ip_address(self.bind).is_loopback
+        return all(ip_address(bind).is_loopback for bind in (self.bind, self.metrics.bind))
 
     @model_validator(mode="after")
     def _bearer_all_stays_at_home(self) -> Self:
         if self.oauth.bearer is BearerPolicy.ALL and not self.loopback_only:
-            raise ValueError("oauth.bearer=all is allowed only while bind is a loopback address")
+            raise ValueError(
+                "oauth.bearer=all is allowed only while bind and metrics.bind are loopback"
+            )
         return self
 
     @classmethod
@@ -193,19 +212,41 @@ def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
     try:
         return FromFile(**overrides)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        key = ".".join(str(part) for part in first["loc"]) or "settings"
-        value = first["input"] if isinstance(first["input"], str | int | float | None) else "…"
-        raise SettingsInvalid(f"{key}={value!r}: {first['msg']}") from None
+        raise SettingsInvalid(_rule_broken(error)) from None
+    except SettingsError as error:
+        raise SettingsInvalid(f'{error}; lists are JSON, such as ["10.0.0.0/8"]') from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsInvalid(f"{file}: not TOML: {error}") from None
+    except OSError as error:
+        raise SettingsInvalid(f"{file}: {error.strerror}") from None
+
+
+def _rule_broken(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_context=False)[0]
+    key = ".".join(str(part) for part in first["loc"]) or "settings"
+    # Its value may be a secret that somebody meant to hand over here.
+    if first["type"] == "extra_forbidden":
+        return f"{key}: unknown setting"
+    if key == "database_url":
+        return f"{key}: sqlite+aiosqlite:///FILE or postgresql+asyncpg://…"
+    value = first["input"] if isinstance(first["input"], str | int | float | None) else "…"
+    return f"{key}={value!r}: {first['msg']}"
 
 
 def _refuse_unknown_environment() -> None:
     """pydantic-settings ignores variables it does not know; a typo in a security setting must not
     pass silently.
     """
-    known = {f"CSMS_{name.upper()}" for name in Settings.model_fields} | _SPOKEN_BY_OTHERS
+    fields = Settings.model_fields.items()
+    nested = {f"CSMS_{name.upper()}" for name, field in fields if _is_part(field.annotation)}
+    known = {f"CSMS_{name.upper()}" for name, _ in fields} | _SPOKEN_BY_OTHERS
     for variable in os.environ:
         if not variable.upper().startswith("CSMS_") or variable.startswith("CSMS_TEST_"):
             continue
-        if variable.upper().split("__")[0] not in known:
+        name, inside, _ = variable.upper().partition("__")
+        if name not in (nested if inside else known):
             raise SettingsInvalid(f"{variable}: unknown setting")
+
+
+def _is_part(annotation: object) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, _Part)

@@ -59,7 +59,8 @@ class Bootstrap:
         _replace(self.administrator_file, _json(client), 0o600)
 
     def keep_administrator(self, *, token_endpoint: str) -> None:
-        """The port may have changed since the file was written."""
+        """The port may have changed since the file was written, and people its mode."""
+        self.administrator_file.chmod(0o600)
         client = json.loads(self.administrator_file.read_text())
         if client.get("token_endpoint") != token_endpoint:
             _replace(
@@ -73,10 +74,17 @@ def _json(document: Mapping[str, Any]) -> str:
 
 def _replace(path: Path, text: str, mode: int) -> None:
     temporary = path.with_name(f".{path.name}.new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    temporary.unlink(missing_ok=True)  # of a crash, with whatever mode and owner it has
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         os.fchmod(descriptor, mode)
         file.write(text)
         file.flush()
         os.fsync(descriptor)
     temporary.replace(path)
+    # The rename, too, must be there after a power cut: a row in the database counts on it.
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

@@ -12,12 +12,14 @@ A request passes the guard in this order, so that a stranger's body is never eve
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from http import HTTPStatus
 from typing import Annotated, Any, Final
 
 from fastapi import Request, Response, Security
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from fastapi.security import OAuth2, SecurityScopes
+from starlette.exceptions import HTTPException
 
 from csms.api.body import read_body
 from csms.api.problems import InsufficientScope, ParameterRefused, Unauthorized
@@ -170,9 +172,14 @@ def _query_parameters(dependant: Dependant) -> frozenset[str]:
 def _check_parameters(request: Request, known: frozenset[str]) -> None:
     """A filter with a typo would answer with everything: what we do not know is refused."""
     seen: set[str] = set()
-    for name, _ in request.query_params.multi_items():
+    # PostgreSQL has no NUL in a text: what holds one names nothing.
+    if any("\0" in str(value) for value in request.path_params.values()):
+        raise HTTPException(HTTPStatus.NOT_FOUND)
+    for name, value in request.query_params.multi_items():
         if name not in known:
             raise ParameterRefused(name[:64], "no such parameter")
         if name in seen:
             raise ParameterRefused(name, "given twice")
+        if "\0" in value:
+            raise ParameterRefused(name, "holds a NUL character")
         seen.add(name)

@@ -8,6 +8,7 @@ security headers always go out.
 from __future__ import annotations
 
 import traceback
+from http import HTTPStatus
 from typing import Final
 
 import structlog
@@ -15,7 +16,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from csms.api.problems import problem_of
+from csms.api.problems import Problem, problem_of
 
 # No Strict-Transport-Security: the same host name serves CRL and CA certificates by plain HTTP.
 _HEADERS: Final = {
@@ -37,6 +38,10 @@ class Frame:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
+            return
+        if _is_ambiguous(scope):
+            answer = Problem(HTTPStatus.BAD_REQUEST, headers={"Connection": "close"}).response()
+            await answer(scope, receive, send)
             return
         scope["headers"] = [one for one in scope["headers"] if one[0].lower() != b"cookie"]
         started = False
@@ -64,3 +69,9 @@ class Frame:
             )
             if not started:
                 await problem_of(error).response()(scope, receive, framed)
+
+
+def _is_ambiguous(scope: Scope) -> bool:
+    """RFC 9112 §6.1: two lengths, of which a proxy before us may have believed the other one."""
+    names = {name.lower() for name, _ in scope["headers"]}
+    return {b"content-length", b"transfer-encoding"} <= names

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Annotated, Any, Final
 
+import structlog
 from fastapi import Depends, Header
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -26,11 +27,13 @@ from csms.api.resources import Api, ApiResources
 from csms.domain.access import Principal
 from csms.ports.records import IdempotentAnswer
 from csms.ports.station_link import InvalidAnswer, NoAnswer, StationCallError, StationRefused
-from csms.ports.store import AlreadyExists, UnitOfWork
+from csms.ports.store import AlreadyExists, StoreUnavailable, UnitOfWork
 
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
 # The CALL may have left, or did: whoever repeats the request must not send it again.
 _REACHED_THE_STATION: Final = (NoAnswer, InvalidAnswer, StationRefused)
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +98,15 @@ class Once:
         return reply.response()
 
     async def _keep_alone(self, status: HTTPStatus, body: Mapping[str, Any]) -> None:
-        async with self.api.store.writing() as work:
-            await self._keep(work, status, body)
-            await work.commit()
+        """The act is done: "503, come again" would have it done twice, so its answer goes out also
+        when it cannot be kept.
+        """
+        try:
+            async with self.api.store.writing() as work:
+                await self._keep(work, status, body)
+                await work.commit()
+        except StoreUnavailable:
+            log.error("idempotent_answer_not_kept", client=self.client_id)  # noqa: TRY400 -- the word says it
 
     async def _kept(self, work: UnitOfWork) -> IdempotentAnswer | None:
         if self.key is None:
@@ -135,6 +144,8 @@ async def _once(
 ) -> Once:
     if idempotency_key is not None and _KEY.fullmatch(idempotency_key) is None:
         raise ParameterRefused("Idempotency-Key", "1 to 255 visible ASCII characters")
+    if len(request.headers.getlist("idempotency-key")) > 1:
+        raise ParameterRefused("Idempotency-Key", "given twice")
     principal: Principal = request.state.principal
     return Once(
         api=api,

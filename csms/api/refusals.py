@@ -1,8 +1,9 @@
 """Refused accesses in the audit log, without letting a stranger write it full.
 
 A source gets its first refusals of a minute recorded one by one; what comes after is counted, and
-the count stands in that source's first record of a later minute (A09). All sources together have
-a bound, too.
+the count stands in that source's next record (A09). All strangers together have a bound, too, and
+all clients have one of their own, so that strangers cannot hide what a client tries; what went
+beyond such a bound is counted in the next record of anybody. The log gets a line for each record.
 """
 
 from __future__ import annotations
@@ -28,8 +29,12 @@ log = structlog.get_logger()
 @dataclass(slots=True)
 class _Window:
     began: float
-    refusals: int = 0
-    unrecorded_before: int = 0
+    recorded: int = 0
+    unrecorded: int = 0  # since the last record
+
+    def roll(self, now: float) -> None:
+        if now - self.began >= WINDOW_SECONDS:
+            self.began, self.recorded = now, 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,18 +49,15 @@ class RefusalLog:
         self._store = store
         self._clock = clock
         self._windows: OrderedDict[str, _Window] = OrderedDict()
-        self._all = _Window(began=clock.monotonic())
+        now = clock.monotonic()
+        self._all = {"source": _Window(began=now), "client": _Window(began=now)}
 
     async def record(self, refused: RefusedAccess) -> None:
         """A store that is away does not make a refusal anything else."""
-        log.info("access_refused", actor=refused.actor, route=refused.route, reason=refused.reason)
-        window = self._counted(refused.actor)
-        if window is None:
+        details = self._counted(refused.actor)
+        if details is None:
             return
-        details: dict[str, Scalar] = {}
-        if window.unrecorded_before:
-            details["unrecorded_before"] = window.unrecorded_before
-            window.unrecorded_before = 0
+        log.info("access_refused", actor=refused.actor, route=refused.route, reason=refused.reason)
         try:
             async with self._store.writing() as work:
                 await work.audit.add(
@@ -72,23 +74,43 @@ class RefusalLog:
                 await work.commit()
         except StoreError as error:
             log.error("refusal_not_recorded", error=type(error).__name__)  # noqa: TRY400 -- the type says it
+            self._lost(refused.actor, details)
 
-    def _counted(self, source: str) -> _Window | None:
-        """The source's window when this refusal is to be recorded."""
-        now = self._clock.monotonic()
-        if now - self._all.began >= WINDOW_SECONDS:
-            self._all = _Window(began=now)
-        window = self._windows.pop(source, None)
-        if window is None:
-            window = _Window(began=now)
-        elif now - window.began >= WINDOW_SECONDS:
-            unrecorded = window.unrecorded_before + max(0, window.refusals - RECORDS_PER_SOURCE)
-            window = _Window(began=now, unrecorded_before=unrecorded)
-        self._windows[source] = window
-        if len(self._windows) > _REMEMBERED_SOURCES:
-            self._windows.popitem(last=False)
-        window.refusals += 1
-        if window.refusals > RECORDS_PER_SOURCE or self._all.refusals >= RECORDS_IN_ALL:
+    def _counted(self, actor: str) -> dict[str, Scalar] | None:
+        """The details of the record to make; None when it is only counted."""
+        mine, everybody = self._window(actor), self._of_all(actor)
+        if mine.recorded >= RECORDS_PER_SOURCE:
+            mine.unrecorded += 1
             return None
-        self._all.refusals += 1
+        if everybody.recorded >= RECORDS_IN_ALL:
+            everybody.unrecorded += 1
+            return None
+        mine.recorded += 1
+        everybody.recorded += 1
+        details: dict[str, Scalar] = {}
+        if mine.unrecorded:
+            details["unrecorded_before"] = mine.unrecorded
+        if everybody.unrecorded:
+            details["unrecorded_of_others"] = everybody.unrecorded
+        mine.unrecorded = everybody.unrecorded = 0
+        return details
+
+    def _lost(self, actor: str, details: dict[str, Scalar]) -> None:
+        """The record did not come to be: it, and what it counted, is for the next one to tell."""
+        self._window(actor).unrecorded += 1 + int(details.get("unrecorded_before") or 0)
+        self._of_all(actor).unrecorded += int(details.get("unrecorded_of_others") or 0)
+
+    def _window(self, actor: str) -> _Window:
+        now = self._clock.monotonic()
+        window = self._windows.pop(actor, None) or _Window(began=now)
+        window.roll(now)
+        self._windows[actor] = window
+        if len(self._windows) > _REMEMBERED_SOURCES:
+            forgotten, old = self._windows.popitem(last=False)
+            self._of_all(forgotten).unrecorded += old.unrecorded
+        return window
+
+    def _of_all(self, actor: str) -> _Window:
+        window = self._all["client" if actor.startswith("client:") else "source"]
+        window.roll(self._clock.monotonic())
         return window

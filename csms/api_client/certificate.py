@@ -11,6 +11,7 @@ from csms.api_client.output import (
     Limit,
     connect,
     example,
+    plain,
     print_facts,
     print_json,
     print_table,
@@ -66,7 +67,9 @@ def show(context: typer.Context, certificate_id: Id, *, as_json: AsJson = False)
 def chain(context: typer.Context, certificate_id: Id) -> None:
     """The certificate and its issuing CA, PEM."""
     with session(context) as api:
-        typer.echo(api.text(f"/certificates/{segment(certificate_id)}/chain"), nl=False)
+        pem = api.text(f"/certificates/{segment(certificate_id)}/chain")
+    for line in pem.splitlines():
+        typer.echo(plain(line))
 
 
 @app.command(

@@ -47,10 +47,10 @@ class Access:
         default_root = bootstrap / "csms-root.pem"
         known = url or _field(_read(bootstrap / "endpoints.json", "the endpoints"), "api")
         base = known.rstrip("/")
-        if urlsplit(base).scheme != "https":
-            raise ApiFailed(f"{base}: the API is spoken to by https only")
         # Under another address than the file's, the token comes from there, too.
         endpoint = f"{base}/oauth/token" if url else _field(client, "token_endpoint")
+        for address in (base, endpoint):  # the secret goes to one, what it buys to the other
+            _check_address(address)
         return cls(
             url=base,
             token_endpoint=endpoint,
@@ -186,6 +186,20 @@ def _field(document: Json, name: str) -> str:
     return value
 
 
+def _check_address(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        names_a_host = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        raise ApiFailed("the API's address cannot be read as a URL") from None
+    if "@" in parts.netloc:
+        raise ApiFailed("the API's address holds a user name: secrets come from the client's file")
+    if parts.scheme != "https":
+        raise ApiFailed(f"{url}: the API is spoken to by https only")
+    if not names_a_host:
+        raise ApiFailed(f"{url}: names no host")
+
+
 def _origin(url: str) -> str:
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}"
@@ -204,6 +218,8 @@ def _problem(answer: httpx2.Response) -> str:
     try:
         problem = answer.json()
     except ValueError:
+        problem = None
+    if not isinstance(problem, dict):
         return f"the API answered {answer.status_code}"
     words = [str(problem.get("detail") or problem.get("title") or answer.status_code)]
     for error in problem.get("errors", ()):

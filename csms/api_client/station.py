@@ -108,21 +108,23 @@ def import_stations(
     """Register all stations of a file. Their generated passwords are shown this once."""
     created: list[Json] = []
     failed = 0
-    with session(context) as api:
-        bodies = read_stations(file)
-        progress = Console(stderr=True)
-        for body in track(
-            bodies, "registering", console=progress, disable=not progress.is_terminal
-        ):
-            try:
-                created.append(_created(api.post("/stations", body)))
-            except ApiFailed as error:
-                failed += 1
-                complain(f"{body['identity']}: {error}")
-    if as_json:
-        print_json(created)
-    else:
-        print_table(_NEW, created)
+    try:
+        with session(context) as api:
+            bodies = read_stations(file)
+            progress = Console(stderr=True)
+            for body in track(
+                bodies, "registering", console=progress, disable=not progress.is_terminal
+            ):
+                try:
+                    created.append(_created(api.post("/stations", body)))
+                except ApiFailed as error:
+                    failed += 1
+                    complain(f"{body['identity']}: {error}")
+    except BaseException:  # Ctrl-C, too: nobody could ever see these passwords again
+        if created:
+            _show_created(created, as_json=as_json)
+        raise
+    _show_created(created, as_json=as_json)
     if failed:
         complain(f"{failed} of {len(bodies)} stations were not registered")
         raise typer.Exit(1)
@@ -227,6 +229,13 @@ def password(context: typer.Context, identity: Identity, *, as_json: AsJson = Fa
 
 def _created(answer: Json) -> Json:
     return {name: answer[name] for name in _NEW if answer.get(name) is not None}
+
+
+def _show_created(created: list[Json], *, as_json: bool) -> None:
+    if as_json:
+        print_json(created)
+    else:
+        print_table(_NEW, created)
 
 
 def _station_or_none(api: ApiSession, path: str) -> Json | None:

@@ -26,7 +26,8 @@ def read_stations(path: Path) -> list[dict[str, Any]]:
     rows = csv.DictReader(text.splitlines(), strict=True)
     try:
         columns = set(rows.fieldnames or ())
-        if not _NEEDED <= columns <= _KNOWN:
+        # Of a column that is there twice, only the last would count.
+        if not _NEEDED <= columns <= _KNOWN or len(columns) != len(rows.fieldnames or ()):
             raise ApiFailed(f"{path}: the header must name {', '.join(sorted(_NEEDED))}")
         return [_station(row, f"{path}, line {rows.line_num}") for row in rows]
     except csv.Error as error:

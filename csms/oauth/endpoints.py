@@ -13,6 +13,7 @@ import asyncio
 import base64
 import binascii
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -54,6 +55,8 @@ JWKS_PATH: Final = "/oauth/jwks.json"
 ANONYMOUS_PATHS: Final = (METADATA_PATH, TOKEN_PATH, JWKS_PATH)
 _MAXIMUM_BODY: Final = 4096
 _MAXIMUM_FIELDS: Final = 8
+# RFC 6749 appendix A.1; ours are shorter, and failures are remembered by it.
+_CLIENT_ID: Final = re.compile(r"[\x20-\x7e]{1,128}", re.ASCII)
 _FORM: Final = "application/x-www-form-urlencoded"
 # RFC 6749 §5.1: on every answer, not only on those that carry a token.
 _HEADERS: Final = {"Cache-Control": "no-store", "Pragma": "no-cache"}
@@ -270,7 +273,10 @@ def _basic(authorization: str) -> tuple[str | None, str]:
     except (binascii.Error, UnicodeDecodeError):
         return None, ""
     user, colon, _ = text.partition(":")
-    return (unquote_plus(user), authorization) if colon else (None, "")
+    client_id = unquote_plus(user)
+    if not colon or _CLIENT_ID.fullmatch(client_id) is None:
+        return None, ""
+    return client_id, authorization
 
 
 def _segment(value: Mapping[str, Any]) -> str:

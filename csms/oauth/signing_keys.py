@@ -18,6 +18,8 @@ from csms.ports.clock import Clock
 _FRESH_SECONDS: Final = 60.0
 # F08: a flood of unknown `kid`s must not become a flood of fetches.
 _LEAST_SECONDS_BETWEEN_FETCHES: Final = 10.0
+# Nor may tokens while the signer is away; each fetch may take seconds to fail.
+_SECONDS_AFTER_A_FAILURE: Final = 2.0
 
 log = structlog.get_logger()
 
@@ -45,12 +47,15 @@ class SigningKeys:
         self._jwks: list[Mapping[str, str]] = []
         self._keys: dict[str, ECKey] = {}
         self._fetched_at: float | None = None
+        self._failed_at: float | None = None
 
     async def by_kid(self, kid: str) -> ECKey | None:
         """The key of that name; asks the signer again for an unknown one, but not often.
 
         Raises ConnectionError while the signer is away and no key was ever seen.
         """
+        if kid in self._keys and self._lock.locked():
+            return self._keys[kid]  # somebody asks a slow signer already: nobody else waits
         await self._refresh(_FRESH_SECONDS)
         if kid not in self._keys:
             await self._refresh(_LEAST_SECONDS_BETWEEN_FETCHES)
@@ -65,13 +70,21 @@ class SigningKeys:
             now = self._clock.monotonic()
             if self._fetched_at is not None and now - self._fetched_at < seconds:
                 return
+            if self._failed_at is not None and now - self._failed_at < _SECONDS_AFTER_A_FAILURE:
+                self._go_on_with_what_is_known()
+                return
             try:
                 found = (await self._signer.public_jwks())["keys"]
-            except Exception as error:  # an adapter's error tree is not ours to know
-                if not self._keys:
-                    raise ConnectionError("the token signer is away") from error
+            except Exception as error:  # noqa: BLE001 -- an adapter's error tree is not ours to know
+                self._failed_at = self._clock.monotonic()
                 log.warning("token_keys_not_refreshed", error=type(error).__name__)
-            else:
-                self._jwks = list(found)
-                self._keys = {jwk["kid"]: ECKey.import_key(dict(jwk)) for jwk in found}
+                self._go_on_with_what_is_known()
+                return
+            self._jwks = list(found)
+            self._keys = {jwk["kid"]: ECKey.import_key(dict(jwk)) for jwk in found}
             self._fetched_at = now
+
+    def _go_on_with_what_is_known(self) -> None:
+        """Raises ConnectionError when that is nothing."""
+        if not self._keys:
+            raise ConnectionError("the token signer is away")

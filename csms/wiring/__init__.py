@@ -4,6 +4,10 @@ product     `csms up`: all roles in one process
 pki         `csms pki`: the certification authority as a process of its own
 vault       identities of the roles, the ceremony, `csms vault apply|verify`
 maintenance `csms migrate`, `csms openapi`
+
+supervision    loops that must not end, and a start that may be stopped
+readiness      what /readyz says
+administrator  the first OAuth client
 """
 
 from csms.wiring.errors import StartFailed

@@ -9,6 +9,7 @@ from csms.adapters.openbao import OpenBaoFailed
 from csms.adapters.vault import PolicyTooWide, PolicyUnreadable, VaultError
 from csms.gateway.tls import TLSPolicyInvalid
 from csms.ports.store import StoreError
+from csms.store.database import DatabaseURLInvalid
 from pki.api.callers import CallersInvalid
 from pki.wire import PkiError
 from pki.wiring import HierarchyInvalid
@@ -17,6 +18,10 @@ from pki.x509.profile import ProfileInvalid
 
 class StartFailed(Exception):
     """What is missing or wrong, and what to do."""
+
+
+class RoleEnded(StartFailed):
+    """A role ended while the others ran; the process ended with it."""
 
 
 @contextmanager
@@ -28,7 +33,7 @@ def one_line() -> Iterator[None]:
         raise StartFailed(str(error)) from error
     except (PkiError, HierarchyInvalid, ProfileInvalid, CallersInvalid) as error:
         raise StartFailed(str(error)) from error
-    except (TLSPolicyInvalid, StoreError) as error:
+    except (TLSPolicyInvalid, StoreError, DatabaseURLInvalid) as error:
         raise StartFailed(str(error)) from error
     except OSError as error:
         what = error.filename or "a listener"

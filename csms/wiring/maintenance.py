@@ -17,8 +17,8 @@ from pki.store.migrate import migrate as migrate_pki
 
 async def migrate(settings: Settings) -> None:
     """Both schemas, csms's and the PKI's, up to this code. Raises StartFailed."""
-    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     with one_line():
+        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         store = SqlStore(settings.database)
         try:
             await store.migrate()

@@ -22,6 +22,7 @@ from csms.adapters.pki_client import PkiClient
 from csms.adapters.vault import Role
 from csms.settings import Settings
 from csms.wiring.errors import StartFailed, one_line
+from csms.wiring.supervision import Roles, supervised, unless_stopped
 from csms.wiring.vault import authority_settings, open_vault, own_addresses
 from pki.api.callers import CallerPolicy, load_callers
 from pki.api.server import ListenerSettings, serve
@@ -33,32 +34,38 @@ ROOT_FILE: Final = "csms-root.pem"
 
 async def run_pki(settings: Settings, *, ready: Callable[[str], None], stop: asyncio.Event) -> None:
     """Run until `stop` is set. Raises StartFailed."""
-    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     with one_line():
-        async with AsyncExitStack() as stack:
-            port = settings.pki.public_port
-            identities = await open_vault(settings, stack, port)
-            authority = await stack.enter_async_context(
-                open_authority(authority_settings(settings, port, identities(Role.PKI)))
-            )
-            callers = load_callers((settings.policies_dir / "callers.toml").read_bytes())
-            listening = await stack.enter_async_context(
-                serve(
-                    authority,
-                    ListenerSettings(
-                        bind=settings.bind,
-                        port=settings.pki.port,
-                        public_port=port,
-                        host_names=(settings.hostname,),
-                        ip_addresses=tuple(own_addresses(settings)),
-                        organization=settings.organization,
-                    ),
-                    callers=callers,
-                )
-            )
-            await _first_certificates(settings, authority, callers)
-            ready(f"https://{settings.hostname}:{listening.port}")
-            await stop.wait()
+        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        async with AsyncExitStack() as stack, supervised(stop) as roles:
+            url = await unless_stopped(stop, _start(settings, stack, roles))
+            if url is not None:
+                ready(url)
+                await stop.wait()
+
+
+async def _start(settings: Settings, stack: AsyncExitStack, roles: Roles) -> str:
+    port = settings.pki.public_port
+    identities = await open_vault(settings, stack, roles, port)
+    authority = await stack.enter_async_context(
+        open_authority(authority_settings(settings, port, identities(Role.PKI)))
+    )
+    callers = load_callers((settings.policies_dir / "callers.toml").read_bytes())
+    listening = await stack.enter_async_context(
+        serve(
+            authority,
+            ListenerSettings(
+                bind=settings.bind,
+                port=settings.pki.port,
+                public_port=port,
+                host_names=(settings.hostname,),
+                ip_addresses=tuple(own_addresses(settings)),
+                organization=settings.organization,
+            ),
+            callers=callers,
+        )
+    )
+    await _first_certificates(settings, authority, callers)
+    return f"https://{settings.hostname}:{listening.port}"
 
 
 async def _first_certificates(

@@ -19,15 +19,14 @@ import fcntl
 import os
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import structlog
-from prometheus_client import CollectorRegistry, Gauge
 
 from csms.adapters.bootstrap import Bootstrap, Endpoints
 from csms.adapters.clock import SystemClock, SystemRandomness
@@ -36,16 +35,15 @@ from csms.adapters.station_link import BusStationLink
 from csms.adapters.vault import (
     Role,
     TransitTokenSigner,
+    VaultConnection,
     VaultSession,
+    VaultSettings,
 )
 from csms.api.app import create_app
 from csms.api.health import create_health_app
 from csms.api.resources import api_resources
 from csms.api.server import ApiServer, listen
 from csms.bus.memory import MemoryBus
-from csms.domain.access import Role as ClientRole
-from csms.domain.access import Scope
-from csms.domain.audit import AuditAction, AuditRecord, Outcome
 from csms.domain.password import Peppers
 from csms.domain.station import SecurityProfile
 from csms.gateway.server import Gateway
@@ -54,14 +52,16 @@ from csms.oauth.endpoints import TOKEN_PATH, authorization_server
 from csms.operations.confirm_session import confirm_session
 from csms.operations.deliver_certificate import deliver_certificate
 from csms.operations.issue_certificate import issue_certificate
-from csms.operations.oauth_clients import new_client
 from csms.operations.renew_certificate import trigger_renewal
 from csms.operations.revoke_certificate import revoke_at_ca
 from csms.ports.records import JobKind
 from csms.settings import Settings
 from csms.store.unit_of_work import SqlStore
+from csms.wiring.administrator import first_administrator
 from csms.wiring.errors import StartFailed, one_line
 from csms.wiring.pki import PkiClients
+from csms.wiring.readiness import VaultProbe, gauges, readiness
+from csms.wiring.supervision import Roles, supervised, unless_stopped
 from csms.wiring.vault import (
     Identities,
     audit_key_pem,
@@ -80,7 +80,6 @@ log = structlog.get_logger()
 
 # Longer than a CALL may wait for its turn and its answer together (30 s each).
 _LINK_TIMEOUT_SECONDS: Final = 75.0
-ADMINISTRATOR: Final = "bootstrap administrator"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,78 +100,59 @@ class _Parts:
 async def run_product(
     settings: Settings, *, ready: Callable[[Endpoints], None], stop: asyncio.Event
 ) -> None:
-    """Run until `stop` is set. Raises StartFailed when it cannot start."""
+    """Run until `stop` is set. Raises StartFailed when it cannot start or a role ends by itself."""
     with one_line():
-        async with AsyncExitStack() as stack, _supervised(stop) as supervise:
-            ready(await _start(settings, stack, supervise))
-            await stop.wait()
+        async with AsyncExitStack() as stack, supervised(stop) as roles:
+            endpoints = await unless_stopped(stop, _start(settings, stack, roles))
+            if endpoints is not None:
+                ready(endpoints)
+                await stop.wait()
             log.info("csms_stopping")
 
 
-Supervise = Callable[[str, Coroutine[Any, Any, Any]], None]
-
-
-@asynccontextmanager
-async def _supervised(stop: asyncio.Event) -> AsyncIterator[Supervise]:
-    """Owner of the long-running loops: one that ends by itself ends the product."""
-    tasks: set[asyncio.Task[Any]] = set()
-
-    async def watched(name: str, loop: Coroutine[Any, Any, Any]) -> None:
-        try:
-            await loop
-        finally:
-            if not stop.is_set():
-                log.error("role_ended", role=name)
-                stop.set()
-
-    def supervise(name: str, loop: Coroutine[Any, Any, Any]) -> None:
-        tasks.add(asyncio.get_running_loop().create_task(watched(name, loop), name=name))
-
-    try:
-        yield supervise
-    finally:
-        stop.set()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _start(settings: Settings, stack: AsyncExitStack, supervise: Supervise) -> Endpoints:
-    bootstrap = Bootstrap(settings.data_dir)
+async def _start(settings: Settings, stack: AsyncExitStack, roles: Roles) -> Endpoints:
     stack.enter_context(_only_one(settings.data_dir))  # 1
+    bootstrap = Bootstrap(settings.data_dir)
     bootstrap.withdraw()
-    public_port, public_socket = _public_port(settings)
-    identities = await open_vault(settings, stack, public_port)  # 2, 3
-    pki = await _pki(settings, stack, supervise, identities, public_port)
+    public_port, public_socket = _public_port(settings, stack)
+    identities = await open_vault(settings, stack, roles, public_port)  # 2, 3
+    pki = await _pki(settings, stack, roles, identities, public_port)
     anchors = await pki("gateway").trust_anchors()
     parts = await _parts(settings, stack, pki, anchors)  # 4
     peppers = await peppers_of(identities(Role.GATEWAY))
     await parts.keeper.ensure()  # 5
-    supervise("certificate", parts.keeper.run())
-    supervise("worker", _worker(parts).run())  # 6
+    roles.start("certificate", parts.keeper.run())
+    roles.start("worker", _worker(parts).run())  # 6
     if public_socket is not None:
         public = ApiServer(make_public_app(anchors), sock=public_socket)
-        await public.start()
         stack.push_async_callback(public.stop)
+        await public.start()
     api_session = await stack.enter_async_context(VaultSession(identities(Role.API)))
     api_url = await _api(parts, stack, peppers, TransitTokenSigner(api_session))  # 7
     gateway, ports = await _gateway(parts, stack, peppers)
-    metrics = await _metrics(parts, stack, gateway)
+    metrics = await _metrics(parts, stack, gateway, roles, identities(Role.API))
     audit_pem = await audit_key_pem(identities(Role.WORKER))
     endpoints = _endpoints(settings, ports, api_url, metrics, public_port)
-    await _first_administrator(parts, bootstrap, api_url)
-    bootstrap.publish(endpoints, root_pem=anchors.root_pem, audit_pem=audit_pem)  # 8
+    await first_administrator(
+        parts.store,
+        bootstrap,
+        token_endpoint=api_url + TOKEN_PATH,
+        clock=parts.clock,
+        randomness=parts.randomness,
+    )
     stack.callback(bootstrap.withdraw)
+    bootstrap.publish(endpoints, root_pem=anchors.root_pem, audit_pem=audit_pem)  # 8
     return endpoints
 
 
-def _public_port(settings: Settings) -> tuple[int, socket.socket | None]:
+def _public_port(settings: Settings, stack: AsyncExitStack) -> tuple[int, socket.socket | None]:
     """Bound before anything is issued: its URL stands in every certificate. Not ours to serve
     when the PKI runs in a process of its own.
     """
     if settings.pki.url is not None:
         return settings.pki.public_port, None
     sock = listen(settings.bind, settings.pki.public_port)
+    stack.callback(sock.close)
     return sock.getsockname()[1], sock
 
 
@@ -207,7 +187,7 @@ PkiOf = Callable[[str], PkiService]  # by the role that asks
 async def _pki(
     settings: Settings,
     stack: AsyncExitStack,
-    supervise: Supervise,
+    roles: Roles,
     identities: Identities,
     public_port: int,
 ) -> PkiOf:
@@ -220,7 +200,7 @@ async def _pki(
     clients = PkiClients(settings, stack)
     by_role = {role: await clients.of(role) for role in ("gateway", "api", "worker")}
     for keeper in clients.keepers:
-        supervise("caller certificate", keeper.run())
+        roles.start("caller certificate", keeper.run())
     return by_role.__getitem__
 
 
@@ -279,6 +259,7 @@ async def _api(
     context = _https_context(parts)
     parts.keeper.on_renewed(partial(_reload, context, parts.keeper))
     sock = listen(settings.bind, settings.api.port)
+    stack.callback(sock.close)
     url = f"https://{settings.hostname}:{sock.getsockname()[1]}"
     tokens = authorization_server(
         issuer=url,
@@ -299,8 +280,8 @@ async def _api(
         bearer=settings.oauth.bearer,
     )
     server = ApiServer(create_app(resources), sock=sock, ssl_context=context)
-    await server.start()
     stack.push_async_callback(server.stop)
+    await server.start()
     return url
 
 
@@ -337,67 +318,39 @@ async def _gateway(
         clock=parts.clock,
         randomness=parts.randomness,
     )
-    ports = await gateway.start()
     stack.push_async_callback(gateway.stop)
+    ports = await gateway.start()
     parts.keeper.on_renewed(gateway.reload_certificate)
     return gateway, ports
 
 
-async def _metrics(parts: _Parts, stack: AsyncExitStack, gateway: Gateway) -> int:
-    registry = CollectorRegistry()
-    sessions = Gauge("csms_sessions", "Charging Stations connected here", registry=registry)
-    sessions.set_function(lambda: gateway.health().sessions)
-    strangers = Gauge("csms_strangers", "Sockets not authenticated yet", registry=registry)
-    strangers.set_function(lambda: gateway.health().strangers)
-
-    async def database() -> str | None:
-        async with parts.store.reading() as work:
-            await work.outbox.last_sequence()
-        return None
-
-    async def listeners() -> str | None:
-        return None if gateway.health().accepting else "not accepting"
-
-    checks = {"database": database, "gateway": listeners}
+async def _metrics(
+    parts: _Parts,
+    stack: AsyncExitStack,
+    gateway: Gateway,
+    roles: Roles,
+    identity: VaultSettings,
+) -> int:
+    connection = VaultConnection(
+        identity.addr, ca_file=identity.ca_file, namespace=identity.namespace
+    )
+    stack.callback(connection.close)
+    checks = readiness(
+        store=parts.store,
+        gateway=gateway.health,
+        roles=roles,
+        not_after=lambda: parts.keeper.not_after,
+        vault=VaultProbe(connection, parts.clock),
+        clock=parts.clock,
+    )
     metrics = parts.settings.metrics
-    server = ApiServer(create_health_app(checks, registry), metrics.bind, metrics.port)
+    app = create_health_app(checks, gauges(gateway.health))
+    server = ApiServer(app, metrics.bind, metrics.port)
     stack.push_async_callback(server.stop)
     return await server.start()
 
 
 # --- 8: what people find in bootstrap/
-
-
-async def _first_administrator(parts: _Parts, bootstrap: Bootstrap, api_url: str) -> None:
-    """The one client that nobody else could make. Its file is written before the row is committed:
-    a crash in between leaves a file that the next start replaces, never a client nobody knows.
-    """
-    known = bootstrap.administrator()
-    async with parts.store.writing() as work:
-        if known is not None and await work.oauth_clients.by_id(known) is not None:
-            bootstrap.keep_administrator(token_endpoint=api_url + TOKEN_PATH)
-            return
-        now = parts.clock.now()
-        client, secret = new_client(
-            ADMINISTRATOR,
-            [ClientRole.ADMINISTRATOR],
-            frozenset(Scope),
-            now=now,
-            randomness=parts.randomness,
-        )
-        await work.oauth_clients.add(client)
-        await work.audit.add(
-            AuditRecord(
-                at=now,
-                actor="role:bootstrap",
-                action=AuditAction.CLIENT_ADD,
-                subject=f"client:{client.client_id}",
-                outcome=Outcome.SUCCESS,
-                details={"name": client.name},
-            )
-        )
-        bootstrap.write_administrator(client.client_id, secret, token_endpoint=api_url + TOKEN_PATH)
-        await work.commit()
 
 
 def _endpoints(

@@ -9,16 +9,19 @@ from contextlib import AsyncExitStack
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Final
 
+import structlog
 from cryptography.hazmat.primitives import serialization
 
-from csms.adapters.openbao import BundledOpenBao
+from csms.adapters.openbao import BundledOpenBao, OnFirstStart, OpenBaoFailed
 from csms.adapters.vault import (
     Networks,
     Role,
     TransitAuditSigner,
     VaultConnection,
     VaultCredentials,
+    VaultError,
     VaultSession,
     VaultSettings,
     apply,
@@ -30,15 +33,22 @@ from csms.adapters.vault import (
 from csms.domain.password import Peppers
 from csms.settings import Settings
 from csms.wiring.errors import StartFailed, one_line
+from csms.wiring.supervision import Roles
 from pki.settings import AuthoritySettings, public_base_url
 from pki.settings import VaultSettings as PkiVaultSettings
 from pki.wiring import run_ceremony
 
+log = structlog.get_logger()
+RESTART_SECONDS: Final = 1.0
 Identities = Callable[[Role], VaultSettings]
 
 
-async def open_vault(settings: Settings, stack: AsyncExitStack, public_port: int) -> Identities:
-    """Where each role finds its own identity. The bundled server holds the ceremony once."""
+async def open_vault(
+    settings: Settings, stack: AsyncExitStack, roles: Roles, public_port: int
+) -> Identities:
+    """Where each role finds its own identity. The bundled server holds the ceremony once, and is
+    started again whenever it ends.
+    """
     if settings.vault.addr is not None:
         return partial(_external_identity, settings)
     openbao = BundledOpenBao(
@@ -53,7 +63,20 @@ async def open_vault(settings: Settings, stack: AsyncExitStack, public_port: int
 
     stack.push_async_callback(openbao.stop)
     await openbao.start(first_start)
+    roles.start("openbao", _kept_running(openbao, first_start))
     return openbao.settings
+
+
+async def _kept_running(openbao: BundledOpenBao, first_start: OnFirstStart) -> None:
+    """Stations stay connected without it, so its end is not ours; but nobody else starts it."""
+    while True:
+        log.error("openbao_ended", code=await openbao.wait())
+        await asyncio.sleep(RESTART_SECONDS)
+        await openbao.stop()
+        try:
+            await openbao.start(first_start)
+        except (OpenBaoFailed, VaultError) as error:
+            log.error("openbao_not_restarted", why=str(error))  # noqa: TRY400 -- one line says it
 
 
 def _external_identity(settings: Settings, role: Role) -> VaultSettings:

@@ -16,6 +16,7 @@ from typer.testing import CliRunner, Result
 
 from csms.api.server import ApiServer, listen
 from csms.api_client import certificate, client, station
+from csms.api_client.session import ApiSession
 from csms.domain.access import Scope
 from csms.domain.admission import RefusalReason
 from csms.domain.certificate import CertificateRecord, CertificateStatus, CertificateUse
@@ -316,3 +317,52 @@ def test_every_command_has_an_example_in_its_help(csms: Any) -> None:
             result = csms(name, word, "--help")
             assert result.exit_code == 0
             assert f"Example: csms {name} {word}" in result.stdout, word
+
+
+def test_an_import_that_is_interrupted_shows_the_passwords_so_far(
+    csms: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are shown once, and then never again."""
+    file = tmp_path / "stations.csv"
+    file.write_text("identity,serial_number,security_profile\nINT-1,I-1,2\nINT-2,I-2,2\n")
+    post, done = ApiSession.post, []
+
+    def interrupted(api: ApiSession, path: str, body: Any = None) -> Any:
+        if done:
+            raise KeyboardInterrupt
+        done.append(path)
+        return post(api, path, body)
+
+    monkeypatch.setattr(ApiSession, "post", interrupted)
+    result = csms("station", "import", str(file), "--json")
+    assert result.exit_code != 0
+    (created,) = json.loads(result.stdout)
+    assert created["password"]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://localhost:1",
+        "https://[",
+        "https://",
+        "https://localhost:99999",
+        "https://me:hunter2@localhost:1",
+        "file:///etc/passwd",
+    ],
+)
+def test_an_address_that_is_none_is_one_line(
+    csms: Any, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("CSMS_URL", url)
+    assert "hunter2" not in failed(csms("station", "list"))
+
+
+def test_a_secret_is_not_sent_to_a_token_endpoint_without_tls(
+    csms: Any, running: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = json.loads((running.data_dir / "bootstrap" / "admin-client.json").read_text())
+    file = tmp_path / "client.json"
+    file.write_text(json.dumps(known | {"token_endpoint": "http://localhost:1/oauth/token"}))
+    monkeypatch.setenv("CSMS_CLIENT_FILE", str(file))
+    assert "https only" in failed(csms("station", "list"))

@@ -8,6 +8,8 @@ import pytest
 from csms.domain.access import Scope
 from csms.domain.audit import AuditAction
 from csms.ports.station_link import NoAnswer, NotConnected
+from csms.ports.store import StoreUnavailable
+from csms.store.idempotency_keys import IdempotencyKeyRepository
 from tests.fixtures.api_room import ApiRoom, room
 
 NEW = {"identity": "CS-001", "serial_number": "SN-001", "security_profile": 2}
@@ -173,5 +175,43 @@ def test_the_same_registration_at_the_same_time_makes_one_station(sqlite_store_u
         answers = [task.result() for task in tasks]
         assert [answer.status_code for answer in answers] == [201] * 4
         assert sum("password" in answer.json() for answer in answers) == 1
+
+    room(sqlite_store_url, scene)
+
+
+def test_an_answer_that_cannot_be_kept_still_goes_out(
+    sqlite_store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The CALL was sent: "503, come again" would have it sent twice."""
+
+    async def scene(api: ApiRoom) -> None:
+        await api.house.station("CS-1")
+        api.house.link.answers = [{"status": "Accepted"}]
+        token = await api.token(*Scope)
+
+        async def away(*_: Any, **__: Any) -> None:
+            raise StoreUnavailable
+
+        monkeypatch.setattr(IdempotencyKeyRepository, "keep", away)
+        answer = await api.call("POST", *RESET, token=token, headers=KEY)
+        assert (answer.status_code, answer.json()["status"]) == (200, "answered")
+        # An act of one transaction is undone with its key, and says so.
+        answer = await api.call("POST", "/stations", NEW, token=token, headers=KEY)
+        assert answer.status_code == 503
+        assert (await api.call("GET", "/stations/CS-001", token=token)).status_code == 404
+
+    room(sqlite_store_url, scene)
+
+
+def test_two_keys_are_no_key(sqlite_store_url: str) -> None:
+    async def scene(api: ApiRoom) -> None:
+        token = await api.token(*Scope)
+        headers = [
+            ("Authorization", f"Bearer {token}"),
+            ("Idempotency-Key", "a"),
+            ("Idempotency-Key", "b"),
+        ]
+        answer = await api.http.post("/api/v1/stations", json=NEW, headers=headers)
+        assert answer.status_code == 422
 
     room(sqlite_store_url, scene)

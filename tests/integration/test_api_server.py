@@ -10,12 +10,15 @@ import pytest
 import trustme
 from prometheus_client import CollectorRegistry, Counter
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from csms.api import health as health_module
 from csms.api import server as server_module
-from csms.api.health import create_health_app
+from csms.api.frame import Frame
+from csms.api.health import Check, Degraded, create_health_app
 from csms.api.server import ApiServer, listen
 
 
@@ -23,7 +26,9 @@ async def hello(request: Request) -> JSONResponse:
     return JSONResponse({"path": request.url.path, "body": len(await request.body())})
 
 
-APP = Starlette(routes=[Route("/hello", hello, methods=["GET", "POST"])])
+APP = Starlette(
+    routes=[Route("/hello", hello, methods=["GET", "POST"])], middleware=[Middleware(Frame)]
+)
 
 
 def server_context(ca: trustme.CA) -> ssl.SSLContext:
@@ -177,6 +182,7 @@ def test_the_metrics_port_says_what_is_ready_and_what_is_not() -> None:
             assert ready.status_code == 200
             assert ready.json() == {
                 "status": "ready",
+                "degraded": [],
                 "checks": {"database": "ok", "vault": "ok"},
             }
             state.update(database="away", vault="sealed")
@@ -184,6 +190,7 @@ def test_the_metrics_port_says_what_is_ready_and_what_is_not() -> None:
             assert ready.status_code == 503
             assert ready.json() == {
                 "status": "not_ready",
+                "degraded": [],
                 "checks": {"database": "away", "vault": "check failed"},
             }
             assert "csms_things_total 1.0" in (await http.get(f"{base}/metrics")).text
@@ -191,3 +198,64 @@ def test_the_metrics_port_says_what_is_ready_and_what_is_not() -> None:
         await server.stop()
 
     asyncio.run(main())
+
+
+def test_a_degraded_process_is_ready_and_says_so() -> None:
+    async def vault() -> str | None:
+        return Degraded("away")
+
+    ready = asked({"vault": vault})
+    assert ready.status_code == 200
+    assert ready.json() == {
+        "status": "ready",
+        "degraded": ["vault"],
+        "checks": {"vault": "away"},
+    }
+
+
+def test_a_check_that_hangs_is_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health_module, "_CHECK_SECONDS", 0.05)
+
+    async def database() -> str | None:
+        await asyncio.sleep(60)
+        return None
+
+    ready = asked({"database": database, "more": database})
+    assert ready.status_code == 503
+    assert ready.json()["checks"] == {"database": "check failed", "more": "check failed"}
+
+
+def asked(checks: dict[str, Check]) -> httpx2.Response:
+    async def main() -> httpx2.Response:
+        app = create_health_app(checks, CollectorRegistry())
+        transport = httpx2.ASGITransport(app=app)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://m") as http:
+            return await http.get("/readyz")
+
+    return asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n",
+        b"Content-Length: 3\r\nContent-Length: 4\r\n\r\nabcd",
+        b"Transfer-Encoding: identity, chunked\r\n\r\n0\r\n\r\n",
+        b"Host: y\r\n\r\n",
+    ],
+)
+def test_a_head_that_a_proxy_may_read_otherwise_is_refused(head: bytes) -> None:
+    """Two lengths, two hosts: refused, and nothing after it is answered."""
+
+    async def scene(server: ApiServer) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        following = b"GET /hello HTTP/1.1\r\nHost: x\r\n\r\n"
+        writer.write(b"POST /hello HTTP/1.1\r\nHost: x\r\n" + head + following)
+        async with asyncio.timeout(3):
+            answer = await reader.read()
+        assert answer.split(b" ", 2)[1] in {b"400", b"501"}
+        assert answer.count(b"HTTP/1.1 ") == 1
+        writer.close()
+
+    serve(scene)

@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from csms.domain.access import Scope
+from csms.domain.audit import AuditAction
 from csms.ports.store import StoreUnavailable
-from tests.fixtures.api_room import ApiRoom, room
+from tests.fixtures.api_room import ISSUER, ApiRoom, room
 
 GOOD = b'{"identity":"CS-1","serial_number":"SN-1","security_profile":2}'
 JSON = {"Content-Type": "application/json"}
@@ -222,5 +223,84 @@ def test_openapi_describes_problems_and_scopes(sqlite_store_url: str) -> None:
             for method, operation in operations.items():
                 assert operation["responses"]["401"], (method, path)
                 assert len(operation["security"]) == 1, (method, path)
+
+    room(sqlite_store_url, scene)
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/stations?group=a%00", 422),
+        ("/audit/entries?subject=%00", 422),
+        ("/stations?cursor=%00", 422),
+        ("/stations/%00", 404),
+        ("/stations/CS%2f..%2f1", 404),
+        ("/stations/%2e%2e", 404),
+        ("/certificates/%00", 404),
+    ],
+)
+def test_what_no_database_can_hold_names_nothing(
+    sqlite_store_url: str, path: str, status: int
+) -> None:
+    async def scene(api: ApiRoom) -> None:
+        assert (await api.call("GET", path)).status_code == status
+
+    room(sqlite_store_url, scene)
+
+
+def test_a_client_id_with_a_nul_is_no_client(sqlite_store_url: str) -> None:
+    async def scene(api: ApiRoom) -> None:
+        assert (await api.call("DELETE", "/oauth-clients/%00")).status_code == 404
+        for client_id in ("\0", "\u00e9", "x" * 129):
+            assert (await api.ask_token((client_id, "secret"))).status_code == 401
+
+    room(sqlite_store_url, scene)
+
+
+@pytest.mark.parametrize("number", ["1" + "0" * 400, "-1", "1e308", "4.5"])
+def test_a_number_beyond_everything_is_not_valid(sqlite_store_url: str, number: str) -> None:
+    async def scene(api: ApiRoom) -> None:
+        body = f'{{"identity":"C","serial_number":"S","security_profile":{number}}}'
+        assert await post(api, body.encode(), JSON) == 422
+        await api.house.station("CS-1")
+        token = await api.token(*Scope)
+        answer = await api.http.post(
+            "/api/v1/stations/CS-1/commands/GetBaseReport",
+            content=f'{{"requestId":{number},"reportBase":4}}',
+            headers={"Authorization": f"Bearer {token}"} | JSON,
+        )
+        assert answer.status_code == 422
+
+    room(sqlite_store_url, scene)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("X-HTTP-Method-Override", "DELETE"),
+        ("X-Original-URL", "/api/v1/oauth-clients"),
+        ("X-Rewrite-URL", "/api/v1/oauth-clients"),
+        ("X-Forwarded-For", "198.51.100.7"),
+        ("X-Forwarded-Client-Cert", "Subject=CN=admin"),
+        ("X-Client-Cert", "x"),
+        ("Forwarded", "for=198.51.100.7"),
+        ("Host", "evil.example/api?x=#"),
+        ("Host", "["),
+    ],
+)
+def test_no_header_changes_who_asks_for_what(sqlite_store_url: str, name: str, value: str) -> None:
+    """A15: method, route, source and issuer are what they are."""
+
+    async def scene(api: ApiRoom) -> None:
+        await api.house.station("CS-1")
+        token = await api.token(Scope.STATIONS_READ)
+        headers = {name: value}
+        answer = await api.call("GET", "/stations/CS-1", token=token, headers=headers)
+        assert answer.json()["identity"] == "CS-1"
+        assert (await api.http.get("/api/v1/stations", headers=headers)).status_code == 401
+        (entry,) = await api.audited(AuditAction.API_ACCESS)
+        assert entry.record.actor == "source:192.0.2.1"
+        metadata = await api.http.get("/.well-known/oauth-authorization-server", headers=headers)
+        assert metadata.json()["issuer"] == ISSUER
 
     room(sqlite_store_url, scene)

@@ -35,6 +35,7 @@ def test_a_line_becomes_a_registration(tmp_path: Path) -> None:
         ("", "the header must name"),
         ("identity,serial_number\nCS-1,SN-1\n", "the header must name"),
         (f"{HEADER},password\nCS-1,SN-1,2,x\n", "the header must name"),
+        (f"{HEADER},identity\nCS-1,SN-1,2,CS-2\n", "the header must name"),
         (f"{HEADER}\nCS-1,SN-1,2\nCS-2,SN-2\n", "line 3: more or fewer"),
         (f"{HEADER}\nCS-1,SN-1,2,more\n", "line 2: more or fewer"),
         (f"{HEADER}\nCS-1,SN-1,two\n", "line 2: security_profile must be"),
