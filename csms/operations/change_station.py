@@ -57,7 +57,7 @@ async def change_station(
     changed = _apply(station, changes)
     if changed.serial_number != station.serial_number:
         await _rename(work, changed, pki)
-    await work.stations.update(changed)
+    await work.stations.update(changed, was=station)
     await _cut_off(work, station, changed)
     await work.audit.add(
         AuditRecord(

@@ -123,7 +123,7 @@ async def _profile_reached(
         security_profile=max(profile, station.security_profile),
         minimum_security_profile=max(profile, station.minimum_security_profile),
     )
-    await work.stations.update(raised)
+    await work.stations.update(raised, was=station)
     await work.audit.add(
         AuditRecord(
             at=now,

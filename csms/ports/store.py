@@ -84,8 +84,12 @@ class Stations(Protocol):
 
     async def by_id(self, station_id: UUID) -> Station | None: ...
 
-    async def update(self, station: Station) -> None:
-        """Write every field of the registration (not proven_profile, booted_as, last_seen_at)."""
+    async def update(self, station: Station, *, was: Station) -> None:
+        """Write the fields of the registration that differ from `was`, and only those: what others
+        have changed meanwhile stays (not proven_profile, booted_as, last_seen_at, passwords).
+
+        Raises AlreadyExists for a taken serial number.
+        """
 
     async def delete(self, station_id: UUID) -> None: ...
 

@@ -125,14 +125,19 @@ class StationRepository:
     async def by_id(self, station_id: UUID) -> Station | None:
         return await self._one(_ONE_BY_ID, its_id=station_id)
 
-    async def update(self, station: Station) -> None:
-        values = {"identity": station.identity.lower(), **_registration(station)}
+    async def update(self, station: Station, *, was: Station) -> None:
+        before, after = _registration(was), _registration(station)
+        changed = {name: value for name, value in after.items() if value != before[name]}
+        changed.pop("passwords", None)
+        if not changed:
+            return
         await self._transaction.change_or_clash(
-            update(_S).where(_S.c.id == station.id).values(values)
+            update(_S).where(_S.c.id == station.id).values(changed)
         )
-        groups = tables.station_groups
-        await self._transaction.execute(delete(groups).where(groups.c.station_id == station.id))
-        await self._write_groups(station)
+        if "groups" in changed:
+            groups = tables.station_groups
+            await self._transaction.execute(delete(groups).where(groups.c.station_id == station.id))
+            await self._write_groups(station)
 
     async def delete(self, station_id: UUID) -> None:
         await self._transaction.execute(delete(_S).where(_S.c.id == station_id))

@@ -90,12 +90,42 @@ def test_update_writes_the_registration_and_refuses_a_taken_serial(store_url: st
             await unit.commit()
         async with store.writing() as unit:
             with pytest.raises(AlreadyExists):
-                await unit.stations.update(replace(second, serial_number=first.serial_number))
-            await unit.stations.update(changed)
+                await unit.stations.update(
+                    replace(second, serial_number=first.serial_number), was=second
+                )
+            await unit.stations.update(changed, was=second)
             await unit.commit()
         async with store.reading() as unit:
             assert await unit.stations.by_id(second.id) == changed
             assert await unit.stations.by_id(first.id) == first
+
+    run_with_store(store_url, act)
+
+
+def test_an_update_leaves_what_others_have_changed_meanwhile(store_url: str) -> None:
+    """A worker raises the profile from what it read before an operator blocked the station."""
+    station = records.station()
+
+    async def act(store: SqlStore) -> None:
+        async with store.writing() as unit:
+            await unit.stations.add(station)
+            await unit.commit()
+        async with store.writing() as unit:
+            await unit.stations.update(replace(station, blocked=True), was=station)
+            await unit.commit()
+        highest = SecurityProfile.TLS_CERTIFICATE
+        async with store.writing() as unit:
+            await unit.stations.update(
+                replace(station, minimum_security_profile=highest, security_profile=highest),
+                was=station,
+            )
+            await unit.stations.update(station, was=station)
+            await unit.commit()
+        async with store.reading() as unit:
+            after = await unit.stations.by_id(station.id)
+        assert after is not None
+        assert after.blocked
+        assert after.minimum_security_profile is highest
 
     run_with_store(store_url, act)
 
@@ -138,7 +168,7 @@ def test_a_boot_and_a_session_show_in_the_station_and_update_leaves_them(store_u
                 peer="192.0.2.1",
                 at=NOW,
             )
-            await unit.stations.update(replace(station, blocked=True))
+            await unit.stations.update(replace(station, blocked=True), was=station)
             await unit.commit()
         async with store.reading() as unit:
             overview = await unit.stations.overview(station.identity)
