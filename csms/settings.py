@@ -70,24 +70,38 @@ class BearerPolicy(StrEnum):
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class GatewaySettings(_Part):
     profile1_port: Port | None = None
+    """Plain WebSocket with password; off unless set, and then only for `profile1_networks`."""
     profile1_networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    """Networks that may use profile 1 (A00.FR.201), as JSON: `["10.20.0.0/16"]`."""
     profile2_port: Port | None = 9002
+    """TLS with password."""
     profile3_port: Port | None = 9003
-    # 64 KiB hold every message of certification runs and a chain of 10,000 characters (D04).
+    """TLS with client certificate."""
+    # Every message of certification runs, and a chain of 10,000 characters, fit (D04).
     max_message_bytes: Annotated[int, Field(ge=4096, le=1 << 20)] = 1 << 16
+    """Largest message a station may send, after decompression."""
     call_timeout_seconds: Annotated[float, Field(gt=0, le=300)] = 30.0  # Part 2 §3.2
+    """How long a station may take to answer a CALL."""
     handshake_timeout_seconds: Annotated[float, Field(gt=0, le=30)] = 5.0  # D10
+    """For each of: first byte, TLS handshake, HTTP upgrade."""
     message_assembly_seconds: Annotated[float, Field(gt=0, le=60)] = 10.0
+    """How long one message may take to arrive."""
     ping_interval_seconds: Annotated[float, Field(ge=10, le=3600)] = 120.0
+    """Between our pings to a silent station."""
     heartbeat_interval_seconds: Annotated[int, Field(ge=10, le=86_400)] = 300
-    max_strangers: Annotated[int, Field(ge=1)] = 2000  # sockets that have not authenticated
+    """The interval that BootNotification is answered with."""
+    max_strangers: Annotated[int, Field(ge=1)] = 2000
+    """Sockets that have not authenticated yet, in all."""
     max_strangers_per_source: Annotated[int, Field(ge=1)] = 200
-    max_handshakes: Annotated[int, Field(ge=1, le=256)] = 16  # at once: performance.md §1
+    """The same, from one address."""
+    # More do not raise the rate; fewer keep connected stations from waiting behind a storm.
+    max_handshakes: Annotated[int, Field(ge=1, le=256)] = 16
+    """TLS handshakes at once."""
 
     @model_validator(mode="after")
     def _profile_1_needs_networks(self) -> Self:
@@ -102,15 +116,21 @@ class GatewaySettings(_Part):
 
 class APISettings(_Part):
     port: Port = 8443
+    """HTTPS: management API and OAuth."""
+    bind: Address | None = None
+    """The API's own address; unset: `bind`. On loopback it may be administered with plain bearer
+    tokens (`oauth.bearer=all`) while stations connect to a real address."""
 
 
 class PkiSettings(_Part):
     port: Port = 9444
+    """Mutual TLS, of `csms pki`."""
     public_port: Port = 8080
-    # Where a PKI of its own process answers; unset: the authority runs inside this one.
+    """Plain HTTP: the CA certificates. Its URL, with `hostname`, stands in every certificate."""
     url: Annotated[str, StringConstraints(pattern=r"^https://[A-Za-z0-9.:\[\]-]+$")] | None = None
-    # What `csms pki` leaves for its callers: csms-root.pem, and key and certificate of each role.
+    """Where a PKI in a process of its own answers; unset: the authority runs inside this one."""
     callers_dir: Path | None = None
+    """What `csms pki` left for its callers: csms-root.pem, key and certificate of each role."""
 
     @model_validator(mode="after")
     def _a_url_needs_callers(self) -> Self:
@@ -121,45 +141,66 @@ class PkiSettings(_Part):
 
 class MetricsSettings(_Part):
     port: Port = 9464
+    """Plain HTTP: /healthz, /readyz, /metrics."""
     bind: Address = "127.0.0.1"
+    """Apart from `bind`: it stays on loopback unless set."""
 
 
 class OAuthSettings(_Part):
     bearer: BearerPolicy = BearerPolicy.READ_ONLY
+    """What a plain bearer token may do: `read-only`, or `all` while the API is on loopback."""
 
 
 class TLSSettings(_Part):
     policy: TLSPolicyName = TLSPolicyName.MODERN
+    """A name of policies/tls.toml: `modern` or `ocpp-certification`."""
 
 
 class ExternalVault(_Part):
     """An operator's own Vault or OpenBao; unset: the bundled OpenBao."""
 
     addr: str | None = None
+    """`https://HOST:8200` of your own Vault or OpenBao; unset: the bundled one."""
     ca_file: Path | None = None
+    """Whom to trust there, PEM."""
     namespace: str | None = None
-    # One directory with `<role>.role-id` and `<role>.secret-id` (0600), as `csms vault apply`
-    # leaves it; or a single role's pair for a process that runs one role.
+    """Its namespace, if it has any."""
     secrets_dir: Path | None = None
+    """Role id and secret id of every role, as `csms vault apply --secrets-dir` leaves them."""
     role_id: str | None = None
+    """Instead of `secrets_dir`, for a process that runs one role."""
     secret_id_file: Path | None = None
+    """Goes with `role_id`; mode 0600."""
 
 
 class Settings(BaseSettings):
     """All settings of one process."""
 
     model_config = SettingsConfigDict(
-        env_prefix="CSMS_", env_nested_delimiter="__", frozen=True, extra="forbid"
+        env_prefix="CSMS_",
+        env_nested_delimiter="__",
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
     )
 
     data_dir: Path = Path("var")
+    """Databases, OpenBao's storage, keys of our listeners, bootstrap files; made 0700."""
     database_url: Annotated[DatabaseUrl | None, Field(repr=False)] = None
+    """`postgresql+asyncpg://USER:PASSWORD@HOST/NAME`; unset: SQLite in `data_dir`."""
     bus_url: Annotated[str, StringConstraints(pattern=r"^memory://$")] = "memory://"
+    """Only the bus inside one process so far."""
     hostname: HostName = "localhost"
+    """FQDN of the listeners: CN and SAN of their certificate. Set it before the first start: the
+    CA certificates name the public port by it."""
     organization: Organization = "Example CSO"
+    """O of every certificate, checked on every client certificate (A00.FR.404)."""
     bind: Address = "127.0.0.1"
+    """IP address of every listener that has none of its own."""
     node: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = "node-1"
+    """Name of this process among several."""
     policies_dir: Path = Path(__file__).resolve().parent.parent / "policies"
+    """Reviewed policy files: TLS, certificate profiles, Vault, callers."""
     gateway: GatewaySettings = GatewaySettings()
     api: APISettings = APISettings()
     pki: PkiSettings = PkiSettings()
@@ -173,15 +214,14 @@ class Settings(BaseSettings):
         return self.database_url or f"sqlite+aiosqlite:///{self.data_dir.resolve()}/csms.db"
 
     @property
-    def loopback_only(self) -> bool:
-        return all(ip_address(bind).is_loopback for bind in (self.bind, self.metrics.bind))
+    def api_bind(self) -> str:
+        return self.api.bind or self.bind
 
     @model_validator(mode="after")
     def _bearer_all_stays_at_home(self) -> Self:
-        if self.oauth.bearer is BearerPolicy.ALL and not self.loopback_only:
-            raise ValueError(
-                "oauth.bearer=all is allowed only while bind and metrics.bind are loopback"
-            )
+        """Tokens are taken by the API alone: where that is on loopback, none crosses a network."""
+        if self.oauth.bearer is BearerPolicy.ALL and not ip_address(self.api_bind).is_loopback:
+            raise ValueError("oauth.bearer=all is allowed only while the API is on loopback")
         return self
 
     @classmethod
@@ -229,8 +269,11 @@ def _rule_broken(error: ValidationError) -> str:
         return f"{key}: unknown setting"
     if key == "database_url":
         return f"{key}: sqlite+aiosqlite:///FILE or postgresql+asyncpg://…"
-    value = first["input"] if isinstance(first["input"], str | int | float | None) else "…"
-    return f"{key}={value!r}: {first['msg']}"
+    rule = first["msg"].removeprefix("Value error, ")
+    # A rule over several keys names them itself.
+    if not isinstance(first["input"], str | int | float | None):
+        return ".".join(str(part) for part in first["loc"]) + (": " if first["loc"] else "") + rule
+    return f"{key}={first['input']!r}: {rule}"
 
 
 def _refuse_unknown_environment() -> None:

@@ -19,8 +19,8 @@ A TOML file (`csms.toml`, or `--config FILE`) and the environment, which wins. T
 as `__` does in the environment: `[gateway] profile2_port = 9002` is `CSMS_GATEWAY__PROFILE2_PORT`.
 An unknown key, or a value weaker than its rule allows, stops the start with one line.
 
-| environment | default |
-|---|---|
+| environment | default | |
+|---|---|---|
 """
 
 
@@ -32,7 +32,8 @@ def rows(model: type[BaseModel], prefix: str) -> list[str]:
         if isinstance(default, BaseModel):
             lines += rows(type(default), f"{variable}__")
         else:
-            lines.append(f"| `{variable}` | {shown(name, default)} |")
+            what = " ".join((field.description or "").split())
+            lines.append(f"| `{variable}` | {shown(name, default)} | {what} |")
     return lines
 
 

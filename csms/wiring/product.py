@@ -23,6 +23,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
 
@@ -258,9 +259,9 @@ async def _api(
     settings = parts.settings
     context = _https_context(parts)
     parts.keeper.on_renewed(partial(_reload, context, parts.keeper))
-    sock = listen(settings.bind, settings.api.port)
+    sock = listen(settings.api_bind, settings.api.port)
     stack.callback(sock.close)
-    url = f"https://{settings.hostname}:{sock.getsockname()[1]}"
+    url = f"https://{_api_host(settings)}:{sock.getsockname()[1]}"
     tokens = authorization_server(
         issuer=url,
         store=parts.store,
@@ -283,6 +284,14 @@ async def _api(
     stack.push_async_callback(server.stop)
     await server.start()
     return url
+
+
+def _api_host(settings: Settings) -> str:
+    """Where the API has an address of its own, the host name leads to another one."""
+    if settings.api_bind == settings.bind:
+        return settings.hostname
+    address = ip_address(settings.api_bind)
+    return f"[{address}]" if address.version == 6 else str(address)
 
 
 def _https_context(parts: _Parts) -> ssl.SSLContext:

@@ -147,8 +147,8 @@ async def audit_key_pem(identity: VaultSettings) -> str:
 
 def own_addresses(settings: Settings) -> list[str]:
     """Addresses people may type instead of the host name; a wildcard bind names none."""
-    address = ip_address(settings.bind)
-    return [] if address.is_unspecified else [str(address)]
+    addresses = {ip_address(settings.bind), ip_address(settings.api_bind)}
+    return sorted(str(address) for address in addresses if not address.is_unspecified)
 
 
 # --- csms vault

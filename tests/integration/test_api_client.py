@@ -325,7 +325,8 @@ def test_an_import_that_is_interrupted_shows_the_passwords_so_far(
     """They are shown once, and then never again."""
     file = tmp_path / "stations.csv"
     file.write_text("identity,serial_number,security_profile\nINT-1,I-1,2\nINT-2,I-2,2\n")
-    post, done = ApiSession.post, []
+    post = ApiSession.post
+    done: list[str] = []
 
     def interrupted(api: ApiSession, path: str, body: Any = None) -> Any:
         if done:

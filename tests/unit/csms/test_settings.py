@@ -101,7 +101,7 @@ def test_a_value_outside_its_rule_stops_the_start_and_names_the_key(
     assert key in refused(monkeypatch, **{variable: value})
 
 
-@pytest.mark.parametrize("bind", ["CSMS_BIND", "CSMS_METRICS__BIND"])
+@pytest.mark.parametrize("bind", ["CSMS_BIND", "CSMS_API__BIND"])
 def test_plain_bearer_tokens_may_write_only_at_home(
     monkeypatch: pytest.MonkeyPatch, bind: str
 ) -> None:
@@ -185,3 +185,16 @@ def test_the_environment_wins_over_the_file(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("CSMS_API__PORT", "2")
     settings = load_settings()
     assert (settings.hostname, settings.node, settings.api.port) == ("env", "file", 2)
+
+
+def test_the_api_may_stay_at_home_while_stations_come_from_outside(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CSMS_OAUTH__BEARER", "all")
+    monkeypatch.setenv("CSMS_BIND", "0.0.0.0")
+    monkeypatch.setenv("CSMS_API__BIND", "127.0.0.1")
+    settings = load_settings()
+    assert settings.oauth.bearer is BearerPolicy.ALL
+    assert (settings.bind, settings.api_bind) == ("0.0.0.0", "127.0.0.1")
+    monkeypatch.delenv("CSMS_API__BIND")
+    assert "oauth.bearer=all" in refused(monkeypatch)
