@@ -7,27 +7,38 @@ no route of this kind but stands in ANONYMOUS_PATHS, and a test compares the two
 
 A request passes the guard in this order, so that a stranger's body is never even read:
 1 token → principal   2 scope   3 bearer policy   4 query parameters   5 body
+Refusals of 1-3 are audited on every route, what is refused later only where something would have
+been done: on all but GET.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from http import HTTPStatus
 from typing import Annotated, Any, Final
 
 from fastapi import Request, Response, Security
 from fastapi.dependencies.models import Dependant
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from fastapi.security import OAuth2, SecurityScopes
 from starlette.exceptions import HTTPException
 
 from csms.api.body import read_body
-from csms.api.problems import InsufficientScope, ParameterRefused, Unauthorized
+from csms.api.problems import (
+    BodyRefused,
+    InsufficientScope,
+    KeyConflict,
+    ParameterRefused,
+    Unauthorized,
+)
 from csms.api.refusals import RefusedAccess
 from csms.api.resources import ApiResources, resources_of
 from csms.domain.access import READ_SCOPES, Principal, Scope
-from csms.operations.errors import Forbidden
+from csms.operations.errors import Conflict, Forbidden, Invalid, NotFound
+from csms.ports.station_link import NotConnected
 from csms.settings import BearerPolicy
+from pki.wire import PkiRefused
 
 OPENAPI_PATH: Final = "/api/v1/openapi.json"
 CA_PATH: Final = "/pki/ca.pem"
@@ -42,6 +53,24 @@ ANONYMOUS_PATHS: Final = frozenset(
 )
 # The scope is the one of the act that is looked at, which only its record tells.
 SCOPE_OF_THE_ACT: Final = "as-the-act"
+# What may refuse an act after the guard has let its request pass, as words for the audit log.
+REFUSED_ACTS: Final[Mapping[type[Exception], str]] = {
+    NotFound: "not_found",
+    Conflict: "conflict",
+    KeyConflict: "conflict",
+    NotConnected: "conflict",
+    Invalid: "invalid",
+    RequestValidationError: "invalid",
+    ParameterRefused: "invalid",
+    BodyRefused: "invalid",
+    PkiRefused: "pki_refused",
+}
+_AUDITED: Final[tuple[type[Exception], ...]] = (
+    Unauthorized,
+    InsufficientScope,
+    Forbidden,
+    *REFUSED_ACTS,
+)
 
 _SCHEME = OAuth2(
     flows={
@@ -135,14 +164,32 @@ class GuardedRoute(APIRoute):
                 request.state.principal = principal
                 _check_parameters(request, parameters)
                 return await inner(await read_body(request) if has_body else request)
-            except (Unauthorized, InsufficientScope, Forbidden) as refusal:
-                reason = "scope" if isinstance(refusal, Forbidden) else refusal.reason
-                await resources.refusals.record(
-                    RefusedAccess(actor=actor, route=f"{request.method} {self.path}", reason=reason)
-                )
+            except _AUDITED as refusal:
+                reason = _reason(refusal, request.method, scope)
+                if reason is not None:
+                    route = f"{request.method} {self.path}"
+                    await resources.refusals.record(
+                        RefusedAccess(actor=actor, route=route, reason=reason)
+                    )
                 raise
 
         return guarded
+
+
+def _reason(refusal: Exception, method: str, scope: Scope | None) -> str | None:
+    """The word for the audit log; None when the log needs no row of ours."""
+    if isinstance(refusal, Unauthorized | InsufficientScope):
+        return refusal.reason
+    if isinstance(refusal, Forbidden):
+        return "scope"
+    if method == "GET":
+        return None
+    # send_command records what it does with a command to a station it knows.
+    if scope is Scope.COMMANDS_SEND and isinstance(refusal, Invalid | NotConnected):
+        return None
+    if isinstance(refusal.__cause__, PkiRefused):  # a Conflict in the operations' words
+        return REFUSED_ACTS[PkiRefused]
+    return next(word for kind, word in REFUSED_ACTS.items() if isinstance(refusal, kind))
 
 
 async def _authenticated(request: Request, resources: ApiResources) -> Principal:

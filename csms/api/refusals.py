@@ -1,4 +1,4 @@
-"""Refused accesses in the audit log, without letting a stranger write it full.
+"""Refused accesses and refused acts in the audit log, without letting anybody write it full.
 
 A source gets its first refusals of a minute recorded one by one; what comes after is counted, and
 the count stands in that source's next record (A09). All strangers together have a bound, too, and

@@ -15,6 +15,7 @@ from csms.api_client.output import (
     print_facts,
     print_json,
     print_table,
+    room_for_columns,
     session,
 )
 from csms.api_client.session import segment
@@ -27,6 +28,7 @@ app: Final = typer.Typer(
 )
 Id = Annotated[str, typer.Argument(help="The certificate's id, from `list`.")]
 _COLUMNS: Final = ("id", "station", "status", "serial", "not_after", "first_seen_at")
+_WIDE: Final = 110  # below, the serial number would fold all the rest
 _NODE: Final = ("node", "closed", "at")
 
 
@@ -49,7 +51,8 @@ def list_certificates(
     if as_json:
         print_json(certificates)
     else:
-        print_table(_COLUMNS, certificates)
+        narrow = room_for_columns() < _WIDE
+        print_table([one for one in _COLUMNS if not (narrow and one == "serial")], certificates)
 
 
 @app.command(epilog=example("csms certificate show 6f1c2d34-0000-4000-8000-000000000000"))

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
-from typing import Annotated, Final
+from typing import IO, Annotated, Final
 
 import typer
 
@@ -19,13 +18,13 @@ from csms.api_client.output import (
     print_table,
     session,
 )
-from csms.api_client.session import ApiFailed, Json, segment
+from csms.api_client.secret_file import secret_file
+from csms.api_client.session import Json, segment
 
 app: Final = typer.Typer(
     help="OAuth clients.", no_args_is_help=True, callback=connect, rich_markup_mode=None
 )
 _COLUMNS: Final = ("client_id", "name", "roles", "scopes", "created_at")
-_OWNER_ONLY: Final = 0o600
 
 
 @app.command(epilog=example("csms client add dashboards --role auditor --output client.json"))
@@ -41,13 +40,11 @@ def add(
     as_json: AsJson = False,
 ) -> None:
     """Register a client. Its secret is shown this once."""
-    with session(context) as api:
-        if output is not None and output.exists():
-            raise ApiFailed(f"{output}: exists already")
+    with session(context) as api, secret_file(output) as file:
         body = {"name": name, "roles": role or [], "scopes": scope or []}
         client = api.post("/oauth-clients", body)
-        if output is not None:
-            _write(output, client, api.token_endpoint)
+        if file is not None:
+            _write(file, client, api.token_endpoint)
             client = {key: value for key, value in client.items() if key != "client_secret"}
     if as_json:
         print_json(client)
@@ -76,16 +73,10 @@ def remove(
     typer.echo("Removed.")
 
 
-def _write(path: Path, client: Json, token_endpoint: str) -> None:
-    """Readable by its owner from the first byte on."""
+def _write(file: IO[str], client: Json, token_endpoint: str) -> None:
     content = {
         "client_id": client["client_id"],
         "client_secret": client["client_secret"],
         "token_endpoint": token_endpoint,
     }
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_ONLY)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(content, file, indent=2)
-    except OSError as error:
-        raise ApiFailed(f"{path}: {error.strerror}; the client exists, remove it") from None
+    json.dump(content, file, indent=2)

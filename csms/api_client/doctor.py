@@ -7,6 +7,13 @@ from typing import Final
 
 from csms.domain.admission import RefusalReason as R
 
+# A profile is never lowered (A05.FR.07): on profile 3 there is no way to a certificate without one.
+_ANEW: Final = (
+    "a profile is never lowered, so register the station anew: "
+    "csms station remove IDENTITY, csms station add IDENTITY …"
+)
+_CERTIFICATE_ONLY: Final = 3
+
 ADVICE: Final[Mapping[R, str]] = {
     R.TLS_HANDSHAKE: "look at the detail: trust anchor, TLS version, cipher suite or certificate",
     R.HTTP: "the station does not send an acceptable HTTP upgrade request",
@@ -22,9 +29,9 @@ ADVICE: Final[Mapping[R, str]] = {
     R.CERTIFICATE_MISSING: "on this port the station must present its certificate",
     R.CERTIFICATE_UNKNOWN: "not a certificate of this CSMS: get one on profile 2",
     R.CERTIFICATE_OF_ANOTHER_STATION: "the certificate belongs to another station",
-    R.CERTIFICATE_REVOKED: "the certificate was revoked: renew it on profile 2",
+    R.CERTIFICATE_REVOKED: f"the certificate was revoked: {_ANEW}",
     R.CERTIFICATE_NOT_ADMISSIBLE: "the certificate was superseded or never delivered",
-    R.CERTIFICATE_EXPIRED: "the certificate has expired",
+    R.CERTIFICATE_EXPIRED: "the certificate has expired: get a new one on profile 2",
     R.CERTIFICATE_NOT_YET_VALID: "the certificate is not valid yet: compare the clocks",
     R.CERTIFICATE_IS_CA: "a CA certificate is no station's certificate",
     R.CERTIFICATE_COMMON_NAME: "the certificate's CN is not the registered serial number",
@@ -34,7 +41,10 @@ ADVICE: Final[Mapping[R, str]] = {
 }
 
 
-def advice(failing_check: str | None) -> str:
+def advice(failing_check: str | None, *, minimum_profile: int | None) -> str:
+    """`minimum_profile` of the station, None when it is not registered."""
+    if failing_check == R.CERTIFICATE_EXPIRED and minimum_profile == _CERTIFICATE_ONLY:
+        return f"the certificate has expired: {_ANEW}"
     try:
         return ADVICE[R(failing_check or "")]
     except ValueError:

@@ -7,6 +7,7 @@ station is shown without control characters and is never read as markup.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -32,6 +34,12 @@ ClientFile = Annotated[
 ]
 Root = Annotated[Path | None, typer.Option(help="CSMS root certificate, instead of bootstrap's.")]
 _FAILED: Final = 1
+# What people copy: never folded, however narrow the terminal.
+_WHOLE: Final = frozenset({"id", "client_id", "identity", "serial", "serial_number", "password"})
+_PIPED: Final = 1000
+_GAP: Final = 2
+_FOLDED: Final = 8  # no other column gets narrower
+_FRACTION: Final = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\.\d+(Z|[+-]\d\d:\d\d)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +91,23 @@ def print_json(value: Any) -> None:
 def print_table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
     """One row per item, one column per field; a field that is absent or null stays empty."""
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in columns:
-        table.add_column(column.replace("_", " "), overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(cell(row.get(column))) for column in columns))
-    _console().print(table)
+    cells = [[cell(row.get(column)) for column in columns] for row in rows]
+    needed = 0
+    for index, column in enumerate(columns):
+        widest = max((cell_len(line[index]) for line in cells), default=0)
+        whole = column in _WHOLE
+        least = widest if whole else min(widest, _FOLDED)
+        needed += least + _GAP
+        table.add_column(column.replace("_", " "), overflow="fold", no_wrap=whole, min_width=least)
+    for line in cells:
+        table.add_row(*map(Text, line))
+    # What is whole may be wider than the terminal, which then breaks the line.
+    _console(needed).print(table, crop=False)
+
+
+def room_for_columns() -> int:
+    """How wide a table may be."""
+    return _console().width
 
 
 def print_facts(facts: Mapping[str, Any]) -> None:
@@ -107,6 +127,8 @@ def cell(value: Any) -> str:
             return ", ".join(cell(one) for one in value)
         case dict():
             return plain(json.dumps(value))
+        case str() if (moment := _FRACTION.fullmatch(value)) is not None:
+            return "".join(moment.groups())
     return plain(str(value))
 
 
@@ -115,7 +137,8 @@ def plain(text: str) -> str:
     return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text)
 
 
-def _console() -> Console:
+def _console(least: int = 0) -> Console:
     console = Console(highlight=False, markup=False)
     # Piped output is for grep: lines as long as they are.
-    return console if console.is_terminal else Console(highlight=False, markup=False, width=1000)
+    width = console.width if console.is_terminal else _PIPED
+    return Console(highlight=False, markup=False, width=max(width, least))

@@ -24,6 +24,7 @@ from csms.api_client.output import (
     print_table,
     session,
 )
+from csms.api_client.secret_file import secret_file
 from csms.api_client.session import ApiFailed, ApiSession, Json, segment
 from csms.api_client.station_file import read_stations
 
@@ -44,6 +45,8 @@ _COLUMNS: Final = (
 _NEW: Final = ("identity", "serial_number", "security_profile", "password")
 _ATTEMPT: Final = ("at", "peer", "listener", "outcome", "failing_check", "detail")
 _WATCH_SECONDS: Final = 1.0
+_UNFINISHED: Final = frozenset({"waiting", "running"})
+_CERTIFICATE_ONLY: Final = 3
 
 
 @app.command(epilog=example("csms station add CS001 --serial-number SN-0001 --profile 2"))
@@ -56,10 +59,15 @@ def add(
     registration_status: Annotated[
         str, typer.Option(help="How its boot is answered: Accepted, Pending, Rejected.")
     ] = "Accepted",
+    password_file: Annotated[
+        Path | None, typer.Option(help="Write the password to this new file (0600) instead.")
+    ] = None,
     *,
     as_json: AsJson = False,
 ) -> None:
     """Register a station. Its generated password is shown this once."""
+    if password_file is not None and profile == _CERTIFICATE_ONLY:
+        raise typer.BadParameter("profile 3 has no password", param_hint="--password-file")
     body = {
         "identity": identity,
         "serial_number": serial_number,
@@ -67,8 +75,10 @@ def add(
         "groups": group or [],
         "registration_status": registration_status,
     }
-    with session(context) as api:
+    with session(context) as api, secret_file(password_file) as file:
         created = _created(api.post("/stations", body))
+        if file is not None:
+            file.write(f"{created.pop('password')}\n")
     if as_json:
         print_json(created)
     else:
@@ -141,6 +151,14 @@ def show(context: typer.Context, identity: Identity, *, as_json: AsJson = False)
         print_facts(station)
 
 
+@app.command(epilog=example("csms station remove CS001"))
+def remove(context: typer.Context, identity: Identity) -> None:
+    """Delete a station's registration; its certificates must have been revoked."""
+    with session(context) as api:
+        api.delete(f"/stations/{segment(identity)}")
+    typer.echo("Removed.")
+
+
 @app.command(epilog=example("csms station doctor CS001"))
 def doctor(
     context: typer.Context,
@@ -156,14 +174,10 @@ def doctor(
         station = _station_or_none(api, path)
     if as_json:
         print_json({"station": station, "attempts": attempts})
-        return
-    typer.echo(_standing(identity, station))
-    if not attempts:
-        typer.echo("No attempt to connect has been seen: check the station's URL and the network.")
-        return
-    print_table(_ATTEMPT, attempts)
-    if advised := advice(attempts[0]["failing_check"]):
-        typer.echo(f"Last refusal: {advised}.")
+    else:
+        _diagnose(identity, station, attempts)
+    if station is None:
+        raise typer.Exit(1)
 
 
 @app.command(epilog=example("csms station renew CS001 --wait 60"))
@@ -178,14 +192,17 @@ def renew(
     with session(context) as api:
         operation = api.post(f"/stations/{segment(identity)}/certificates/renewal")
         until = time.monotonic() + wait
-        while operation["state"] in {"waiting", "running"} and time.monotonic() < until:
+        while operation["state"] in _UNFINISHED and time.monotonic() < until:
             time.sleep(_WATCH_SECONDS)
             operation = api.get(f"/operations/{segment(operation['id'])}")
     if as_json:
         print_json(operation)
     else:
         print_facts(operation)
-    if operation["state"] == "failed":
+    unfinished = wait > 0 and operation["state"] in _UNFINISHED
+    if unfinished:
+        complain(f"not finished after {wait} s: the operation is {operation['state']}")
+    if unfinished or operation["state"] == "failed":
         raise typer.Exit(1)
 
 
@@ -245,6 +262,17 @@ def _station_or_none(api: ApiSession, path: str) -> Json | None:
         if "no such station" in str(error):
             return None
         raise
+
+
+def _diagnose(identity: str, station: Json | None, attempts: list[Json]) -> None:
+    typer.echo(_standing(identity, station))
+    if not attempts:
+        typer.echo("No attempt to connect has been seen: check the station's URL and the network.")
+        return
+    print_table(_ATTEMPT, attempts)
+    minimum = station["minimum_security_profile"] if station else None
+    if advised := advice(attempts[0]["failing_check"], minimum_profile=minimum):
+        typer.echo(f"Last refusal: {advised}.")
 
 
 def _standing(identity: str, station: Json | None) -> str:

@@ -4,14 +4,15 @@ import asyncio
 import json
 import threading
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 import trustme
 import typer
+from structlog.testing import capture_logs
 from typer.testing import CliRunner, Result
 
 from csms.api.server import ApiServer, listen
@@ -32,6 +33,23 @@ APP.add_typer(station.app, name="station")
 APP.add_typer(client.app, name="client")
 APP.add_typer(certificate.app, name="certificate")
 CERTIFICATE_ID = uuid4()
+
+
+def active_certificate(certificate_id: UUID, station_id: UUID, now: datetime) -> CertificateRecord:
+    return CertificateRecord(
+        id=certificate_id,
+        station_id=station_id,
+        use=CertificateUse.CHARGING_STATION,
+        issuer="stations",
+        serial=certificate_id.hex,
+        fingerprint_sha256=certificate_id.hex * 2,
+        status=CertificateStatus.ACTIVE,
+        not_before=now,
+        not_after=now + timedelta(days=90),
+        certificate_pem="leaf",
+        chain_pem="the chain\n",
+        created_at=now,
+    )
 
 
 class Running:
@@ -70,26 +88,27 @@ class Running:
 
         await play(self._store_url, scene, issuer=url)
 
+    def certify(self, identity: str) -> UUID:
+        """A new station with a certificate."""
+
+        async def act() -> UUID:
+            now = self.house.clock.now()
+            one = await self.house.station(identity)
+            record = active_certificate(uuid4(), one.id, now)
+            async with self.house.store.writing() as work:
+                await work.certificates.add(record)
+                await work.commit()
+            return record.id
+
+        return asyncio.run_coroutine_threadsafe(act(), self._loop).result(20)
+
     async def _furnish(self, house: Inside, ca: trustme.CA, url: str) -> None:
         now = house.clock.now()
         admin, secret = new_client(
             "admin", (), frozenset(Scope), now=now, randomness=house.randomness
         )
         one = await house.station("CS-1")
-        record = CertificateRecord(
-            id=CERTIFICATE_ID,
-            station_id=one.id,
-            use=CertificateUse.CHARGING_STATION,
-            issuer="stations",
-            serial="ab",
-            fingerprint_sha256="cd" * 32,
-            status=CertificateStatus.ACTIVE,
-            not_before=now,
-            not_after=now + timedelta(days=90),
-            certificate_pem="leaf",
-            chain_pem="the chain\n",
-            created_at=now,
-        )
+        record = active_certificate(CERTIFICATE_ID, one.id, now)
         attempt = ConnectionAttempt(
             at=now,
             peer="192.0.2.9",
@@ -124,7 +143,8 @@ def running(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     directory = tmp_path_factory.mktemp("cli")
     database = directory / "csms.db"
     database.write_bytes(sqlite_template.read_bytes())
-    with Running(f"sqlite+aiosqlite:///{database}", directory) as api:
+    # In its own process the API would not write its log between the answers of `csms`.
+    with capture_logs(), Running(f"sqlite+aiosqlite:///{database}", directory) as api:
         yield api
 
 
@@ -165,6 +185,63 @@ def test_station_add_prints_the_password_and_the_same_as_json(csms: Any) -> None
     added = json.loads(result.stdout)
     assert set(added) == {"identity", "serial_number", "security_profile", "password"}
     assert "password" not in json.loads(csms("station", "show", "NEW-2", "--json").stdout)
+
+
+@pytest.mark.parametrize("more", [(), ("--json",)])
+def test_a_password_goes_to_its_file_and_nowhere_else(
+    csms: Any, tmp_path: Path, more: tuple[str, ...]
+) -> None:
+    file, identity = tmp_path / "password", f"FILE-{len(more)}"
+    add = ("station", "add", identity, "--serial-number", identity, *more)
+    result = csms(*add, "--password-file", str(file))
+    assert result.exit_code == 0, result.output
+    assert file.stat().st_mode & 0o777 == 0o600
+    (password,) = file.read_text().splitlines()
+    assert len(password) == 40
+    assert file.read_text() == f"{password}\n"
+    assert identity in result.stdout
+    assert "password" not in result.output
+    assert password not in result.output
+
+
+def test_a_password_file_that_cannot_be_new_registers_nothing(csms: Any, tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_text("mine")
+    add = ("station", "add", "FILE-9", "--serial-number", "FILE-9", "--password-file")
+    assert "exists already" in failed(csms(*add, str(file)))
+    assert file.read_text() == "mine"
+    assert "No such file" in failed(csms(*add, str(tmp_path / "no" / "password")))
+    assert csms(*add, str(tmp_path / "three"), "--profile", "3").exit_code == 2
+    assert "no such station" in failed(csms("station", "show", "FILE-9"))
+    taken = ("station", "add", "CS-1", "--serial-number", "FILE-9", "--password-file")
+    failed(csms(*taken, str(tmp_path / "taken")))
+    assert [one.name for one in tmp_path.iterdir()] == ["password"]
+
+
+def test_a_station_is_removed_unless_a_certificate_still_lets_it_in(
+    csms: Any, running: Running
+) -> None:
+    csms("station", "add", "GONE-1", "--serial-number", "GONE-1")
+    assert csms("station", "remove", "GONE-1").stdout == "Removed.\n"
+    assert "no such station" in failed(csms("station", "remove", "GONE-1"))
+    running.certify("GONE-902")
+    assert "revoke them first" in failed(csms("station", "remove", "GONE-902"))
+    assert csms("station", "show", "GONE-902").exit_code == 0
+
+
+def test_a_narrow_terminal_gets_certificate_ids_whole_and_no_serials(
+    csms: Any, running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    identity = running.certify("NARROW-901")
+    piped = csms("certificate", "list").stdout
+    assert "serial" in piped
+    assert "2027-02-21T12:00:00Z" in piped  # no milliseconds
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    for width, shown in (("80", False), ("109", False), ("110", True)):
+        monkeypatch.setenv("COLUMNS", width)
+        table = csms("certificate", "list").stdout
+        assert str(identity) in table
+        assert ("serial" in table) is shown
 
 
 def test_what_the_api_refuses_is_one_line_with_the_place(csms: Any) -> None:
@@ -223,9 +300,11 @@ def test_doctor_names_the_failing_check_and_what_to_do(csms: Any) -> None:
     assert "[bold]" in result.stdout
     found = json.loads(csms("station", "doctor", "CS-1", "--json").stdout)
     assert found["attempts"][0]["failing_check"] == "password"
-    unknown = csms("station", "doctor", "NOBODY").stdout
-    assert "NOBODY is not registered." in unknown
-    assert "No attempt to connect has been seen" in unknown
+    unknown = csms("station", "doctor", "NOBODY")
+    assert unknown.exit_code == 1
+    assert "NOBODY is not registered." in unknown.stdout
+    assert "No attempt to connect has been seen" in unknown.stdout
+    assert csms("station", "doctor", "NOBODY", "--json").exit_code == 1
 
 
 def test_a_command_prints_the_stations_answer(csms: Any, running: Running) -> None:
@@ -250,6 +329,9 @@ def test_disconnect_password_and_renew(csms: Any, running: Running) -> None:
     assert "not connected" in failed(csms("station", "password", "CS-1"))
     operation = json.loads(csms("station", "renew", "CS-1", "--json").stdout)
     assert (operation["kind"], operation["state"]) == ("renew_certificate", "waiting")
+    waited = csms("station", "renew", "CS-1", "--wait", "1")
+    assert "not finished after 1 s: the operation is waiting" in failed(waited)
+    assert "renew_certificate" in waited.stdout
 
 
 def test_certificates_are_listed_shown_and_revoked(csms: Any) -> None:

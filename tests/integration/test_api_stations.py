@@ -1,7 +1,9 @@
 """/stations: registration, changes, live session, password, attempts to connect."""
 
+import asyncio
 from datetime import timedelta
 from http import HTTPStatus
+from typing import Any
 
 import pytest
 
@@ -9,6 +11,7 @@ from csms.domain.admission import RefusalReason
 from csms.domain.audit import AuditAction
 from csms.domain.password import GENERATED_LENGTH, matching_record
 from csms.domain.station import SecurityProfile, parse_identity
+from csms.ports.bus import SESSIONS_CLOSE, BusError
 from csms.ports.records import ConnectionAttempt
 from csms.ports.station_link import NotConnected
 from pki.wire import PkiRefused, PkiUnavailable
@@ -335,5 +338,82 @@ def test_connection_attempts_say_which_check_failed(sqlite_store_url: str) -> No
             "tls_cipher": "TLS_AES_128_GCM_SHA256",
             "certificate": None,
         }
+
+    room(sqlite_store_url, scene)
+
+
+async def heard(api: ApiRoom) -> list[dict[str, Any]]:
+    """What gateways are told from now on."""
+    orders: list[dict[str, Any]] = []
+
+    async def hear(order: dict[str, Any]) -> dict[str, Any]:
+        orders.append(order)
+        return {}
+
+    await api.house.bus.subscribe(SESSIONS_CLOSE, hear)
+    return orders
+
+
+@pytest.mark.parametrize(
+    ("method", "body", "order"),
+    [
+        ("PATCH", {"blocked": True}, {"reason": "blocked"}),
+        (
+            "PATCH",
+            {"security_profile": 3, "minimum_security_profile": 3},
+            {"reason": "the security profile is too low", "below_profile": 3},
+        ),
+        (
+            "PATCH",
+            {"registration_status": "Rejected"},
+            {"reason": "the registration status has changed"},
+        ),
+        ("DELETE", None, {"reason": "deleted"}),
+    ],
+)
+def test_gateways_hear_at_once_whose_session_ends(
+    sqlite_store_url: str, method: str, body: object, order: dict[str, object]
+) -> None:
+    """By the bus, not by their next poll of the outbox."""
+
+    async def scene(api: ApiRoom) -> None:
+        station = await api.house.station("CS-1")
+        orders = await heard(api)
+        assert (await api.call(method, "/stations/CS-1", body)).is_success
+        await asyncio.sleep(0)
+        assert orders == [order | {"station_id": str(station.id)}]
+
+    room(sqlite_store_url, scene)
+
+
+@pytest.mark.parametrize(
+    "body", [{"groups": ["depot"]}, {"registration_status": "Accepted"}, {"blocked": "yes"}]
+)
+def test_gateways_hear_nothing_of_what_ends_no_session(sqlite_store_url: str, body: object) -> None:
+    async def scene(api: ApiRoom) -> None:
+        await api.house.station("CS-1")
+        await api.call("PATCH", "/stations/CS-1", {"blocked": True})  # an older order is no news
+        orders = await heard(api)
+        await api.call("PATCH", "/stations/CS-1", body)
+        await asyncio.sleep(0)
+        assert orders == []
+
+    room(sqlite_store_url, scene)
+
+
+def test_a_station_is_blocked_also_when_the_bus_is_away(
+    sqlite_store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scene(api: ApiRoom) -> None:
+        async def away(topic: str, message: object) -> None:
+            raise BusError("away")
+
+        await api.house.station("CS-1")
+        monkeypatch.setattr(api.house.bus, "publish", away)
+        answer = await api.call("PATCH", "/stations/CS-1", {"blocked": True})
+        assert (answer.status_code, answer.json()["blocked"]) == (200, True)
+        async with api.house.store.reading() as work:
+            (event,) = await work.outbox.after(0, limit=10)
+        assert event.payload["reason"] == "blocked"
 
     room(sqlite_store_url, scene)

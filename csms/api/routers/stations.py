@@ -5,12 +5,14 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Annotated, Final
 from urllib.parse import quote
+from uuid import UUID
 
+import structlog
 from fastapi import APIRouter, Query, Response
 
 from csms.api.access import GuardedRoute, StationsRead, StationsWrite
 from csms.api.idempotency import OncePerKey, Reply
-from csms.api.resources import Api
+from csms.api.resources import Api, ApiResources
 from csms.api.schemas.base import Cursor, Limit, PageAnswer
 from csms.api.schemas.stations import (
     ConnectionAttemptAnswer,
@@ -26,12 +28,17 @@ from csms.operations.change_password import change_password
 from csms.operations.change_station import change_station, delete_station
 from csms.operations.disconnect_station import disconnect_station
 from csms.operations.errors import NotFound
+from csms.operations.lookup import find_station
 from csms.operations.register_station import register_station
+from csms.ports.bus import SESSIONS_CLOSE, BusError
 from csms.ports.records import StationFilter, StationOverview
-from csms.ports.store import UnitOfWork
+from csms.ports.store import StoreError, UnitOfWork
 
 router: Final = APIRouter(prefix="/stations", tags=["stations"], route_class=GuardedRoute)
 Group = Annotated[str | None, Query(min_length=1, max_length=64)]
+_ORDERS: Final = 100  # of all stations, since this request began: ours is among them
+
+log = structlog.get_logger()
 
 
 @router.get("")
@@ -89,6 +96,7 @@ async def patch_station(
     identity: str, body: StationChangesBody, principal: StationsWrite, api: Api
 ) -> StationAnswer:
     async with api.store.writing() as work:
+        since = await work.outbox.last_sequence()
         overview = await change_station(
             work,
             identity,
@@ -98,14 +106,18 @@ async def patch_station(
             pki=api.pki,
         )
         await work.commit()
+    await _hint_close(api, overview.station.id, since=since)
     return StationAnswer.of(overview)
 
 
 @router.delete("/{identity}", status_code=HTTPStatus.NO_CONTENT)
 async def remove_station(identity: str, principal: StationsWrite, api: Api) -> None:
     async with api.store.writing() as work:
+        since = await work.outbox.last_sequence()
+        station = await find_station(work, identity)
         await delete_station(work, identity, principal=principal, now=api.clock.now())
         await work.commit()
+    await _hint_close(api, station.id, since=since)
 
 
 @router.post("/{identity}/disconnect", response_model=DisconnectedAnswer)
@@ -150,6 +162,20 @@ async def list_connection_attempts(
             _identity(identity), limit=limit, cursor=cursor
         )
     return PageAnswer.of(map(ConnectionAttemptAnswer.of, page.items), page.next)
+
+
+async def _hint_close(api: ApiResources, station_id: UUID, *, since: int) -> None:
+    """Gateways hear of the close orders now. What fails here costs at most one of their polls: the
+    change is made, and the outbox holds the orders.
+    """
+    try:
+        async with api.store.reading() as work:
+            events = await work.outbox.after(since, limit=_ORDERS)
+        for event in events:
+            if event.topic == SESSIONS_CLOSE and event.payload["station_id"] == str(station_id):
+                await api.bus.publish(SESSIONS_CLOSE, dict(event.payload))
+    except (BusError, StoreError) as error:
+        log.warning("close_not_hinted", error=type(error).__name__)
 
 
 def _identity(text: str) -> StationIdentity:
