@@ -1,4 +1,4 @@
-"""The result document of performance.md §2, and which machine and commit it speaks of.
+"""The result document, and which machine and commit it speaks of.
 
 `samples` beside the required fields keeps every round's value, so that a reader can judge more
 than a median. `spread` is that of ours: (most - least) / median.

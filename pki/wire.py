@@ -83,7 +83,7 @@ class IssuedCertificate(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     not_before: datetime
     not_after: datetime
     certificate_pem: str
-    chain_pem: str  # leaf, then issuing CA; the root is never sent (A02, field-lessons §1.12)
+    chain_pem: str  # leaf, then issuing CA; stations have the root (A02)
     already_issued: bool  # True: this answer repeats an earlier one, nothing was signed now
 
 

@@ -1,8 +1,8 @@
 """May this client have this token? RFC 6749 §4.4 by authlib, without any I/O.
 
 The client's row is loaded before and handed in; what comes out is the answer still without the
-access token, which the caller signs and adds. Where authlib is softer than we want to be
-(libraries.md §2.3), the subclasses below say so and why.
+access token, which the caller signs and adds. Where authlib is softer than we want to be,
+the subclasses below say so and why.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from authlib.oauth2.rfc6749.requests import (  # type: ignore[import-untyped]  #
 from csms.domain.access import Scope
 from csms.ports.records import OAuthClient
 
-# F05, RFC 9700: short. Ten minutes is what interfaces.md allows at most.
+# F05, RFC 9700: short. Ten minutes are promised at most.
 TOKEN_PERIOD: Final = timedelta(minutes=5)
 GRANT_TYPE: Final = "client_credentials"
 CLIENT_AUTH_METHODS: Final = ("client_secret_basic",)

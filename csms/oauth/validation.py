@@ -32,7 +32,7 @@ AUDIENCE: Final = "urn:csms:api"
 ALGORITHM: Final = "ES256"
 TOKEN_TYPE: Final = "at+jwt"  # noqa: S105 -- a media type
 _MAXIMUM_TOKEN: Final = 4096
-_LONGEST_SECONDS: Final = 600  # interfaces.md
+_LONGEST_SECONDS: Final = 600  # what is promised of our tokens
 # Clocks of nodes differ a little; expiry gets no such grace.
 _SKEW_SECONDS: Final = 30
 _COMPACT: Final = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)", re.ASCII)

@@ -147,7 +147,7 @@ def _subject(
 
 
 def _anomalies(request: x509.CertificateSigningRequest, subject: x509.Name) -> list[Anomaly]:
-    """What is ignored on purpose but worth a look: C02 and the odd RDN (field-lessons §1.13)."""
+    """What is ignored on purpose but worth a look: C02, and the odd RDN that real stations add."""
     found = [
         Anomaly("extra_rdn", _visible(f"{attribute.rfc4514_attribute_name}={attribute.value!s}"))
         for attribute in subject

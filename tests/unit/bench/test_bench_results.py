@@ -1,4 +1,4 @@
-"""The result document has the shape that performance.md §2 gives, and its numbers add up."""
+"""The result document has the shape that docs/performance.md tells, and its numbers add up."""
 
 from __future__ import annotations
 

@@ -176,7 +176,7 @@ def test_two_common_names_can_be_read_two_ways() -> None:
 
 
 def test_other_name_parts_are_recorded_and_ignored() -> None:
-    """A real station sends C and DC (field-lessons §1.13)."""
+    """A real station (EVerest) sends C and DC."""
     csr = verify(
         csr_pem(attributes=[(NameOID.COUNTRY_NAME, "NL"), (NameOID.DOMAIN_COMPONENT, "CPO")])
     )
