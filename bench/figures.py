@@ -41,7 +41,7 @@ Measurement: TypeAlias = Callable[[Scale], AbstractContextManager[Callable[[], R
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Goal:
-    """As docs/performance.md tells; what does not apply is None. `of_raw` and `of_plain` are ratios."""
+    """What does not apply is None. `of_raw` and `of_plain` are ratios."""
 
     at_least: float | None = None
     at_most: float | None = None
