@@ -43,7 +43,7 @@ unit: $(VENV)/.dev
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy csms pki station tools tests
+	$(BIN)/mypy csms pki station tools tests bench
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python tools/generate_messages.py --check
 	$(BIN)/python tools/generate_settings_page.py --check
