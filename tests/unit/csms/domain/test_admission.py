@@ -19,6 +19,7 @@ from csms.domain.admission import (
     Refused,
     decide,
     identify,
+    reconsider,
 )
 from csms.domain.certificate import (
     ADMISSIBLE,
@@ -281,3 +282,29 @@ def test_every_other_target_is_refused(target: str) -> None:
 
 def test_secrets_are_not_printed() -> None:
     assert "pass:word" not in repr(BY_PASSWORD)
+
+
+@pytest.mark.parametrize(
+    ("profile", "status"),
+    [
+        (SecurityProfile.TLS_BASIC, HTTPStatus.UNAUTHORIZED),
+        (SecurityProfile.TLS_CERTIFICATE, HTTPStatus.FORBIDDEN),
+    ],
+)
+def test_an_admission_is_looked_at_again_when_the_session_is_claimed(
+    profile: SecurityProfile, status: HTTPStatus
+) -> None:
+    """Between the decision and the claim a station may be blocked or deleted."""
+    admitted = Admitted(STATION, profile, "ocpp2.0.1")
+    assert reconsider(admitted, STATION) is None
+    blocked = replace(STATION, blocked=True)
+    assert reconsider(admitted, blocked) == Refused(status, RefusalReason.BLOCKED)
+    assert reconsider(admitted, None) == Refused(status, RefusalReason.UNKNOWN_STATION)
+
+
+def test_a_lower_profile_loses_to_a_higher_one_that_was_claimed_meanwhile() -> None:
+    """A05.FR.07, however the two connections interleave."""
+    admitted = Admitted(STATION, SecurityProfile.TLS_BASIC, "ocpp2.0.1")
+    proven = replace(STATION, proven_profile=SecurityProfile.TLS_CERTIFICATE)
+    expected = Refused(HTTPStatus.UNAUTHORIZED, RefusalReason.PROFILE_TOO_LOW)
+    assert reconsider(admitted, proven) == expected

@@ -155,3 +155,10 @@ def test_serial_number_must_agree_on_profile_3_only_and_may_be_absent() -> None:
     assert not serial_number_agrees("SN10", "SN1", three)
     assert not serial_number_agrees("sn1", "SN1", three)
     assert serial_number_agrees("SN10", "SN1", two)
+
+
+def test_withdrawing_what_opened_nothing_changes_nothing() -> None:
+    """A CALL that causes no message has no opening to take back."""
+    gate = BootGate(RegistrationStatus.PENDING)
+    gate.withdraw(None)
+    assert not gate.let_pass(Action.STATUS_NOTIFICATION, now=0)

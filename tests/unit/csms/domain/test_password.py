@@ -13,6 +13,7 @@ from csms.domain.password import (
     generate_password,
     hash_password,
     matching_record,
+    settled,
 )
 
 PEPPERS = Peppers(current=2, by_version={1: b"old" * 11, 2: b"new" * 11})
@@ -84,3 +85,24 @@ def test_secrets_are_not_printed() -> None:
     assert "sss" not in printed
     assert "new" not in printed
     assert repr(record.digest) not in printed
+
+
+def slot(name: str, *, pending: bool) -> PasswordRecord:
+    return PasswordRecord(salt=name.encode(), digest=b"", pepper_version=1, pending=pending)
+
+
+def test_the_pending_password_that_proved_right_ends_what_came_before_it() -> None:
+    """A01.FR.03 by use: one that was sent after it may be the station's next, and stays."""
+    old, first, second = (
+        slot("old", pending=False),
+        slot("first", pending=True),
+        slot("second", pending=True),
+    )
+    assert settled((old, first, second), b"first") == (slot("first", pending=False), second)
+    assert settled((old, first, second), b"second") == (slot("second", pending=False),)
+
+
+@pytest.mark.parametrize("salt", [b"old", b"unknown"])
+def test_a_password_that_was_not_pending_settles_nothing(salt: bytes) -> None:
+    slots = (slot("old", pending=False), slot("new", pending=True))
+    assert settled(slots, salt) == slots
