@@ -33,6 +33,32 @@ def test_a_repeated_registration_shows_the_station_without_its_password(
     room(sqlite_store_url, scene)
 
 
+def test_a_password_in_a_stations_answer_is_not_kept(sqlite_store_url: str) -> None:
+    """A01.FR.09: BasicAuthPassword is write-only, and a station may say it all the same."""
+    secret = "what-a-station-should-not-say"
+    wanted = {
+        "component": {"name": "SecurityCtrlr"},
+        "variable": {"name": "BasicAuthPassword"},
+    }
+    said = {
+        "getVariableResult": [wanted | {"attributeStatus": "Accepted", "attributeValue": secret}]
+    }
+
+    async def scene(api: ApiRoom) -> None:
+        await api.house.station("CS-1")
+        api.house.link.answers = [said]
+        token = await api.token(*Scope)
+        asked = ("POST", "/stations/CS-1/commands/GetVariables", {"getVariableData": [wanted]})
+        first = await api.call(*asked, token=token, headers=KEY)
+        again = await api.call(*asked, token=token, headers=KEY)
+        assert first.json() == {"status": "answered", "response": said}
+        assert again.headers["idempotency-replayed"] == "true"
+        assert again.json()["response"]["getVariableResult"][0]["attributeStatus"] == "Accepted"
+        assert secret not in again.text
+
+    room(sqlite_store_url, scene)
+
+
 def test_a_repeated_client_shows_no_secret(sqlite_store_url: str) -> None:
     async def scene(api: ApiRoom) -> None:
         token = await api.token(*Scope)

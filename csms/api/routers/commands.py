@@ -11,6 +11,8 @@ from csms.api.access import CommandsSend, GuardedRoute
 from csms.api.idempotency import OncePerKey, Reply
 from csms.api.resources import Api
 from csms.api.schemas.records import CommandAnswer
+from csms.ocpp.actions import Action, Kind
+from csms.ocpp.redaction import redact
 from csms.operations.send_command import send_command
 
 router: Final = APIRouter(prefix="/stations", tags=["commands"], route_class=GuardedRoute)
@@ -34,6 +36,8 @@ async def command(
         answer = await send_command(
             api.store, api.link, identity, action, body, principal=principal, clock=api.clock
         )
-        return Reply(HTTPStatus.OK, CommandAnswer(response=answer).model_dump())
+        # Whoever asked gets the answer as it came; what is kept to repeat it holds no secret.
+        kept = CommandAnswer(response=redact(Action(action), Kind.RESPONSE, answer))
+        return Reply(HTTPStatus.OK, kept.model_dump(), secrets={"response": answer})
 
     return await once.around(act)
