@@ -8,11 +8,12 @@ T ?= tests/unit tests/property
 CORE := csms/ocpp/*,csms/domain/*,pki/x509/*,pki/authority/*
 
 .DEFAULT_GOAL := help
-.PHONY: help up test unit check cov bench lock clean
+.PHONY: help up test attack unit check cov bench lock clean
 
 help:
 	@echo "make up      install (hash-pinned), then run the whole product on its embedded defaults"
 	@echo "make test    install what the tests need, then run every test on the real parts"
+	@echo "make attack  the door and the CA under attack, at full size; a table of promises at the end"
 	@echo "make unit    unit and property tests only: no network, seconds   [T=path]"
 	@echo "make check   format, lint, types, import rules, generated code"
 	@echo "make cov     all tests with branch coverage; the core rooms must reach their marks"
@@ -36,6 +37,9 @@ up: $(VENV)/.runtime
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest --durations=10
+
+attack: $(VENV)/.dev
+	CSMS_TEST_ATTACK=full $(BIN)/python -m pytest --durations=10 tests/attacks
 
 unit: $(VENV)/.dev
 	$(BIN)/python -m pytest -q $(T)

@@ -1,6 +1,7 @@
 """Fixtures that all tests share, by plugin."""
 
 pytest_plugins = [
+    "tests.attacks.scoreboard",
     "tests.fixtures.openssl",
     "tests.fixtures.postgres",
     "tests.fixtures.product",
