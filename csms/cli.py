@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 
 from csms.adapters.bootstrap import Bootstrap, Endpoints
+from csms.adapters.core_dumps import forbid_core_dumps
 from csms.api_client.certificate import app as certificate_app
 from csms.api_client.client import app as client_app
 from csms.api_client.output import plain, print_json
@@ -56,7 +57,7 @@ def up(config: Config = None) -> None:
     Example: csms up
     """
     settings = _settings(config)
-    _configure_logging()
+    _become_a_role()
     stop = asyncio.Event()
 
     async def run() -> None:
@@ -85,7 +86,7 @@ def pki(config: Config = None) -> None:
     Example: csms pki --config pki.toml
     """
     settings = _settings(config)
-    _configure_logging()
+    _become_a_role()
     stop = asyncio.Event()
 
     async def run() -> None:
@@ -214,6 +215,12 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
 def _fail(message: str, *, code: int) -> NoReturn:
     err.print(f"csms: {plain(' '.join(message.split()))}")
     raise typer.Exit(code)
+
+
+def _become_a_role() -> None:
+    """What every long-running process of ours does first."""
+    forbid_core_dumps()
+    _configure_logging()
 
 
 def _configure_logging() -> None:

@@ -17,6 +17,12 @@ from csms.wiring import StartFailed
 HOSTILE = "[red]\x1b[31m[/nothing] :warning: \u202etxt"
 
 
+@pytest.fixture(autouse=True)
+def this_process_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`up` limits the process it runs in; here that is the tests' own."""
+    monkeypatch.setattr(cli, "forbid_core_dumps", lambda: None)
+
+
 class Wiring:
     """Does nothing but what it is told."""
 
