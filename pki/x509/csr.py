@@ -20,7 +20,7 @@ from typing import Final
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import NameOID, PublicKeyAlgorithmOID
 
 from pki.wire import Anomaly, RefusalReason
 from pki.x509.keys import KeyPolicy, KeyWeak, PublicKey, check_key
@@ -42,6 +42,21 @@ _PEM: Final = re.compile(
 for _hint in ("Attribute's length must be", "Parsed a serial number"):
     warnings.filterwarnings("ignore", message=_hint)
 
+# Looked at before the key is: the library tests a Diffie-Hellman modulus for primality as it reads
+# it, for most of a minute at 9,941 bits, and holds the whole process for so long (C04). An RSA key
+# that is marked for PSS alone (RFC 4055 §1.2) is not one that the certificate could show.
+_KEY_ALGORITHMS: Final = frozenset(
+    {PublicKeyAlgorithmOID.EC_PUBLIC_KEY, PublicKeyAlgorithmOID.RSAES_PKCS1_v1_5}
+)
+# What the library raises over extensions that it cannot read; KeyError: a TLS feature that it does
+# not know (RFC 7633).
+_UNREADABLE: Final = (
+    ValueError,
+    TypeError,
+    KeyError,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
 # A00.FR.506: SHA-256 or better; MD5 and SHA-1 prove nothing about possession any more.
 _HASHES: Final = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
 
@@ -69,8 +84,9 @@ class VerifiedCSR:
 def verify_csr(pem: str, *, policy: KeyPolicy, today: date) -> VerifiedCSR:
     """Raises CSRRejected. Checks, in this order:
 
-    1. size, 2. exactly one PEM block, 3. DER of a PKCS#10 request, 4. key policy,
-    5. signature hash and proof of possession, 6. a subject that can be read one way only.
+    1. size, 2. exactly one PEM block, 3. DER of a PKCS#10 request, 4. the key's algorithm, then
+    key policy, 5. signature hash and proof of possession, 6. a subject that can be read one way
+    only.
     The caller still compares the subject with the registry.
     """
     request = parse_csr(pem)
@@ -108,6 +124,8 @@ def parse_csr(pem: str) -> x509.CertificateSigningRequest:
 def _checked_key(
     request: x509.CertificateSigningRequest, *, policy: KeyPolicy, today: date
 ) -> PublicKey:
+    if request.public_key_algorithm_oid not in _KEY_ALGORITHMS:
+        raise CSRRejected(RefusalReason.WEAK_KEY, "neither an elliptic curve key nor RSA")
     try:
         return check_key(request.public_key(), policy=policy, today=today)
     except KeyWeak as error:
@@ -155,7 +173,7 @@ def _anomalies(request: x509.CertificateSigningRequest, subject: x509.Name) -> l
     ]
     try:
         extensions = request.extensions
-    except (ValueError, TypeError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
+    except _UNREADABLE:
         return [*found, Anomaly("requested_extension", "unreadable")]
     return [*found, *(_requested(extension) for extension in extensions)]
 
