@@ -1,0 +1,125 @@
+"""A hostile station of the running product: registered by the API, talking in raw bytes."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from tests.attacks.hostile import HostileStation, basic, client_tls, frame, upgrade
+from tests.fixtures.product import Product
+
+Json = dict[str, Any]
+
+
+@dataclass
+class ProductStation:
+    product: Product
+    identity: str
+    serial_number: str
+    password: str
+    _calls: list[Any] = field(default_factory=list)
+
+    @contextmanager
+    def connected(self, *, boot: bool = True, seconds: float = 30) -> Iterator[HostileStation]:
+        """Over profile 2. Booted, so that it may talk."""
+        port = urlsplit(self.product.ocpp(2)).port
+        assert port is not None
+        trust = client_tls(self.product.root_pem.read_text())
+        with HostileStation(port, context=trust, seconds=seconds) as wire:
+            header = f"Authorization: {basic(self.identity, self.password)}"
+            answer = wire.ask(upgrade(f"/ocpp/{self.identity}", header))
+            assert answer.status == 101, answer.raw
+            self._calls.clear()
+            if boot:
+                assert self.boot(wire)[2]["status"] == "Accepted"
+            yield wire
+
+    def boot(self, wire: HostileStation) -> Any:
+        station = {"model": "Hostile", "vendorName": "Tests"}
+        return self.call(
+            wire, "BootNotification", {"reason": "PowerUp", "chargingStation": station}
+        )
+
+    def call(self, wire: HostileStation, action: str, payload: Json) -> Any:
+        """A CALL and its answer; CALLs of the CSMS that cross it are kept for `expect`."""
+        used = os.urandom(8).hex()
+        wire.send(frame(json.dumps([2, used, action, payload]).encode()))
+        while (said := wire.read_text())[:2] not in ([3, used], [4, used]):
+            self._calls.append(said)
+        return said
+
+    def sign(self, wire: HostileStation, csr: str, **more: str) -> Any:
+        return self.call(wire, "SignCertificate", {"csr": csr, **more})
+
+    def expect(self, wire: HostileStation, action: str) -> tuple[str, Json]:
+        """The next CALL of the CSMS, which must be this one: its message id and payload."""
+        said = self._calls.pop(0) if self._calls else wire.read_text()
+        assert said[0] == 2, said
+        assert said[2] == action, said
+        return str(said[1]), said[3]
+
+    def reply(self, wire: HostileStation, message_id: str, payload: Json) -> None:
+        wire.send(frame(json.dumps([3, message_id, payload]).encode()))
+
+
+def register(product: Product, count: int, **fields: Any) -> list[ProductStation]:
+    """So many stations at once, by one connection to the API."""
+    url = product.endpoints["api"].rstrip("/") + "/api/v1/stations"
+    headers = {"Authorization": f"Bearer {product.token()}"}
+    made = []
+    with product.http() as http:
+        for _ in range(count):
+            number = next(product._names)
+            body = {
+                "identity": f"HS{os.getpid()}-{number:05d}",
+                "serial_number": f"SH{os.getpid()}-{number:05d}",
+                "security_profile": 2,
+            }
+            answer = http.post(url, json=body | fields, headers=headers)
+            assert answer.status_code == 201, answer.text
+            said = answer.json()
+            made.append(
+                ProductStation(product, said["identity"], said["serial_number"], said["password"])
+            )
+    return made
+
+
+def pages(product: Product, path: str, **query: str) -> list[Json]:
+    """All items of a listing."""
+    url = product.endpoints["api"].rstrip("/") + "/api/v1/" + path
+    headers = {"Authorization": f"Bearer {product.token()}"}
+    items: list[Json] = []
+    with product.http() as http:
+        while True:
+            answer = http.get(url, params={"limit": "200"} | query, headers=headers)
+            assert answer.status_code == 200, answer.text
+            page = answer.json()
+            items += page["items"]
+            if page["next"] is None:
+                return items
+            query["cursor"] = page["next"]
+
+
+def rows(product: Product, table: str, database: str = "csms") -> int:
+    """How many rows a table has: what a flood must not make grow."""
+    return int(scalar(product, f"select count(*) from {table}", database=database))
+
+
+def scalar(product: Product, statement: str, *values: Any, database: str = "csms") -> Any:
+    path = product.data_dir / f"{database}.db"
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as books:
+        return books.execute(statement, values).fetchone()[0]
+
+
+def signatures(product: Product) -> int:
+    """How many signatures of the issuing CA of stations OpenBao's audit file knows of."""
+    wanted = b"transit/sign/csms-issuer-stations"
+    lines = (product.data_dir / "openbao" / "audit.log").read_bytes().splitlines()
+    asked = [json.loads(line) for line in lines if wanted in line]
+    return sum(entry["type"] == "response" and "error" not in entry for entry in asked)
