@@ -44,7 +44,7 @@ async def sign_certificate(
     1. Refuse who asks too often (C07).
     2. Refuse what we do not do: V2G certificates, requests over a plaintext connection (C08).
     3. Cheap checks only (T10): one PKCS#10 request in PEM. Whether it may be signed the PKI says.
-    4. The same CSR again (A02.FR.17) joins the request that is there.
+    4. The same CSR again (A02.FR.17) joins the request that is there, if one answers for it.
     5. Another CSR takes the place of an open one: the station has thrown that key away.
     6. Store the request and its job in this transaction; the worker goes on.
     """
@@ -66,8 +66,8 @@ async def sign_certificate(
     # 4
     digest = hashlib.sha256(request.csr.encode()).hexdigest()
     known = await work.certificate_requests.by_csr(context.station.id, digest)
-    if known is not None and known.status is not RequestStatus.SUPERSEDED:
-        return await _joined(context, work, known)
+    if known is not None and (answer := await _joined(context, work, known)) is not None:
+        return answer
     # 5
     open_request = await work.certificate_requests.open_of(context.station.id, use)
     if open_request is not None:
@@ -120,17 +120,26 @@ async def _too_often(context: StationContext, work: UnitOfWork, spending: Spendi
     return await _rejected(context, work, "TooManyRequests", "too_often")
 
 
-async def _joined(context: StationContext, work: UnitOfWork, known: CertificateRequest) -> Answer:
-    """A repeat is idempotent: no second certificate, but a lost delivery is tried again now."""
+async def _joined(
+    context: StationContext, work: UnitOfWork, known: CertificateRequest
+) -> Answer | None:
+    """A repeat is idempotent: no second certificate, but a lost delivery is tried again now.
+
+    None when there is nothing to join: the request was superseded, or its key had a certificate
+    already by another CSR's text, which the PKI will find again.
+    """
+    if known.status is RequestStatus.SUPERSEDED:
+        return None
     if known.status is RequestStatus.REFUSED:
         return await _rejected(context, work, "InvalidCSR", "refused_before")
     if known.status is RequestStatus.OPEN:
         await _progress(context, work)
     if known.status is RequestStatus.ISSUED:
         certificate = await work.certificates.by_request(known.id)
-        if certificate is not None:
-            payload = {"certificate_id": str(certificate.id)}
-            await _enqueue(context, work, JobKind.DELIVER_CERTIFICATE, payload)
+        if certificate is None:
+            return None
+        payload = {"certificate_id": str(certificate.id)}
+        await _enqueue(context, work, JobKind.DELIVER_CERTIFICATE, payload)
     await work.jobs.wake(context.station.id, now=context.now)
     return _accepted()
 

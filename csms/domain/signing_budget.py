@@ -7,6 +7,7 @@ the burst lets the eagerest of them through, and a loop of CSRs is bounded to on
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -30,14 +31,21 @@ class _Bucket:
 
 
 class SigningBudget:
-    """A token bucket for each station that ever asked; it outlives the station's connections."""
+    """A token bucket for each station that asked in the last ten minutes; it outlives the station's
+    connections, and is forgotten when it is full again and so no different from a new one.
+    """
 
     def __init__(self) -> None:
-        self._buckets: dict[UUID, _Bucket] = {}
+        self._buckets: OrderedDict[UUID, _Bucket] = OrderedDict()  # who asked last stands last
+
+    def __len__(self) -> int:
+        return len(self._buckets)
 
     def spend(self, station_id: UUID, *, now: float) -> Spending:
         """`now`: seconds of a clock that never steps."""
+        self._forget_the_full(now)
         bucket = self._buckets.setdefault(station_id, _Bucket(BURST, now))
+        self._buckets.move_to_end(station_id)
         bucket.level = min(BURST, bucket.level + (now - bucket.filled_at) / SECONDS_EACH)
         bucket.filled_at = now
         if bucket.level >= 1:
@@ -46,3 +54,10 @@ class SigningBudget:
             return Spending.GRANTED
         again, bucket.refusing = bucket.refusing, True
         return Spending.REFUSED_AGAIN if again else Spending.REFUSED
+
+    def _forget_the_full(self, now: float) -> None:
+        while self._buckets:
+            station_id, bucket = next(iter(self._buckets.items()))
+            if now - bucket.filled_at < BURST * SECONDS_EACH:
+                return
+            del self._buckets[station_id]

@@ -124,7 +124,8 @@ def parse_csr(pem: str) -> x509.CertificateSigningRequest:
 def _checked_key(
     request: x509.CertificateSigningRequest, *, policy: KeyPolicy, today: date
 ) -> PublicKey:
-    if request.public_key_algorithm_oid not in _KEY_ALGORITHMS:
+    algorithm = request.public_key_algorithm_oid  # type: ignore[attr-defined] # not in its stub
+    if algorithm not in _KEY_ALGORITHMS:
         raise CSRRejected(RefusalReason.WEAK_KEY, "neither an elliptic curve key nor RSA")
     try:
         return check_key(request.public_key(), policy=policy, today=today)

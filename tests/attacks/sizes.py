@@ -24,6 +24,13 @@ class Sizes:
     # Sessions
     interleavings: int = _size(400, 10_000)  # A03
 
+    # Certificate requests
+    odd_requests: int = _size(150, 5_000)  # C02, C05
+    flood: int = _size(500, 10_000)  # C07, requests of one station
+    honest: int = _size(20, 200)  # C07, stations beside it
+    flooders: int = _size(12, 60)  # C07, stations that flood at once
+    serials: int = _size(50_000, 1_000_000)  # C14
+
 
 SIZES: Final = Sizes()
 IS_FULL: Final = os.environ.get(FULL_BY) == "full"

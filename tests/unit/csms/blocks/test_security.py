@@ -171,6 +171,30 @@ def test_the_same_csr_after_issuance_is_delivered_again(tmp_path: Path) -> None:
     inside(tmp_path, scene)
 
 
+def test_a_csr_whose_key_was_certified_by_another_text_is_asked_for_again(tmp_path: Path) -> None:
+    """The certificate stands under the first text's request; a repeat of the second is not met with
+    silence: the PKI answers it with that certificate.
+    """
+
+    async def scene(house: Inside) -> None:
+        station = await house.station()
+        await ask(house, station, csr())
+        async with house.store.writing() as work:
+            (stored,) = (
+                await work.certificate_requests.page(status=None, limit=10, cursor=None)
+            ).items
+            await work.certificate_requests.set_status(stored.id, RequestStatus.ISSUED)
+            (job,) = await work.jobs.claim(
+                now=house.clock.now(), lease_until=house.clock.now(), limit=9
+            )
+            await work.jobs.finish(job)
+            await work.commit()
+        assert status_of(await ask(house, station, csr())) == "Accepted"
+        assert await house.due() == [JobKind.ISSUE_CERTIFICATE]
+
+    inside(tmp_path, scene)
+
+
 def test_a_new_csr_takes_the_place_of_an_open_one(tmp_path: Path) -> None:
     async def scene(house: Inside) -> None:
         station = await house.station()

@@ -31,3 +31,19 @@ def test_rest_does_not_pile_up_beyond_the_burst() -> None:
     budget.spend(STATION, now=0)
     granted = [budget.spend(STATION, now=1e9) for _ in range(BURST + 1)]
     assert granted == [Spending.GRANTED] * BURST + [Spending.REFUSED]
+
+
+def test_a_bucket_that_is_full_again_is_forgotten() -> None:
+    """C07: stations come and go, removed ones too; what is kept is who asked lately."""
+    budget = SigningBudget()
+    for second in range(5_000):
+        budget.spend(uuid4(), now=second)
+        assert len(budget) <= BURST * SECONDS_EACH
+    assert budget.spend(STATION, now=1e9) is Spending.GRANTED
+    assert len(budget) == 1
+
+
+def test_who_goes_on_asking_is_not_forgotten() -> None:
+    budget = SigningBudget()
+    asked = [budget.spend(STATION, now=second) for second in range(1_200)]
+    assert asked.count(Spending.GRANTED) <= BURST + 1_200 / SECONDS_EACH
