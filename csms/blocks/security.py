@@ -6,7 +6,7 @@ import hashlib
 
 from csms.blocks.context import Answer, StationContext
 from csms.domain.audit import AuditAction, AuditRecord, Outcome
-from csms.domain.certificate import CertificateRequest, CertificateUse, RequestStatus
+from csms.domain.certificate import DELIVERABLE, CertificateRequest, CertificateUse, RequestStatus
 from csms.domain.security_event import CSMSEvent, EventSource, SecurityEvent
 from csms.domain.signing_budget import Spending
 from csms.domain.station import SecurityProfile
@@ -138,6 +138,8 @@ async def _joined(
         certificate = await work.certificates.by_request(known.id)
         if certificate is None:
             return None
+        if certificate.status not in DELIVERABLE:
+            return await _rejected(context, work, "InvalidCSR", "key_reused")
         payload = {"certificate_id": str(certificate.id)}
         await _enqueue(context, work, JobKind.DELIVER_CERTIFICATE, payload)
     await work.jobs.wake(context.station.id, now=context.now)

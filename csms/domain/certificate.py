@@ -86,6 +86,9 @@ TRANSITIONS: Final[Mapping[tuple[CertificateStatus, CertificateEvent], Certifica
 # A02.FR.28, T14: from the moment it was sent until a successor is seen, the station may come
 # with it. `signed` is not among them: nobody but us has it then.
 ADMISSIBLE: Final = frozenset({S.DELIVERED, S.ACCEPTED, S.ACTIVE})
+# What may be sent to its station, and sent again. The others are over: their keys want no second
+# life, so that a CSR with such a key is refused rather than met with silence (A02.FR.02).
+DELIVERABLE: Final = ADMISSIBLE | {S.SIGNED}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from csms.domain.audit import AuditAction, AuditRecord, Outcome
 from csms.domain.certificate import (
+    DELIVERABLE,
     CertificateRecord,
     CertificateRequest,
     CertificateStatus,
@@ -28,6 +29,7 @@ from pki.wire import (
     PkiRefused,
     PkiService,
     PkiUnavailable,
+    RefusalReason,
     StationCertificateAnswer,
     StationCertificateRequest,
 )
@@ -58,7 +60,23 @@ async def issue_certificate(
         return RetryIn(period, "the PKI is unavailable")
     except PkiRefused as refusal:
         return await _refused(request, station, refusal, store, clock, randomness)
+    if (over := await _over(answer, station, store)) is not None:
+        # The PKI repeats its answer to a key; that certificate will not be sent again.
+        again = PkiRefused(RefusalReason.KEY_REUSED, f"the key's certificate is {over}")
+        return await _refused(request, station, again, store, clock, randomness)
     return await _issued(request, station, answer, store, clock, randomness)
+
+
+async def _over(
+    answer: StationCertificateAnswer, station: Station, store: Store
+) -> CertificateStatus | None:
+    if not answer.issued.already_issued:
+        return None
+    async with store.reading() as work:
+        for known in await work.certificates.of_station(station.id):
+            if known.fingerprint_sha256 == answer.issued.fingerprint_sha256:
+                return None if known.status in DELIVERABLE else known.status
+    return None
 
 
 async def _issued(
