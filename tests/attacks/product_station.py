@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -26,14 +27,16 @@ class ProductStation:
     _calls: list[Any] = field(default_factory=list)
 
     @contextmanager
-    def connected(self, *, boot: bool = True, seconds: float = 30) -> Iterator[HostileStation]:
-        """Over profile 2. Booted, so that it may talk."""
-        port = urlsplit(self.product.ocpp(2)).port
+    def connected(
+        self, *, boot: bool = True, leaf: Path | None = None, seconds: float = 30
+    ) -> Iterator[HostileStation]:
+        """Booted, so that it may talk. Over profile 2, or 3 with a certificate."""
+        port = urlsplit(self.product.ocpp(3 if leaf else 2)).port
         assert port is not None
-        trust = client_tls(self.product.root_pem.read_text())
+        trust = client_tls(self.product.root_pem.read_text(), leaf=leaf)
         with HostileStation(port, context=trust, seconds=seconds) as wire:
             header = f"Authorization: {basic(self.identity, self.password)}"
-            answer = wire.ask(upgrade(f"/ocpp/{self.identity}", header))
+            answer = wire.ask(upgrade(f"/ocpp/{self.identity}", *([] if leaf else [header])))
             assert answer.status == 101, answer.raw
             self._calls.clear()
             if boot:
@@ -56,6 +59,11 @@ class ProductStation:
 
     def sign(self, wire: HostileStation, csr: str, **more: str) -> Any:
         return self.call(wire, "SignCertificate", {"csr": csr, **more})
+
+    def said_nothing(self, wire: HostileStation) -> None:
+        """The CSMS has sent it no CALL; a round trip, since messages keep their order."""
+        assert self.call(wire, "Heartbeat", {})[0] == 3
+        assert self._calls == []
 
     def expect(self, wire: HostileStation, action: str) -> tuple[str, Json]:
         """The next CALL of the CSMS, which must be this one: its message id and payload."""
