@@ -16,7 +16,6 @@ from uuid import UUID
 
 from csms.domain.audit import AuditAction, AuditRecord, Outcome
 from csms.domain.certificate import (
-    DELIVERABLE,
     CertificateEvent,
     CertificateRecord,
     CertificateRequest,
@@ -44,6 +43,7 @@ from csms.ports.store import Store
 GIVE_UP_AFTER: Final = timedelta(days=7)
 _MOST_ATTEMPTS: Final = 30
 _ON_ITS_WAY: Final = frozenset({CertificateStatus.SIGNED, CertificateStatus.DELIVERED})
+_AT_THE_STATION: Final = frozenset({CertificateStatus.ACCEPTED, CertificateStatus.ACTIVE})
 
 
 async def deliver_certificate(
@@ -59,7 +59,7 @@ async def deliver_certificate(
         )
     if record is None:
         return Done()
-    if record.status not in DELIVERABLE:
+    if record.status not in _ON_ITS_WAY | _AT_THE_STATION:
         await _overtaken(record, store, clock)
         return Done()
     if clock.now() - job.created_at > GIVE_UP_AFTER or job.attempts > _MOST_ATTEMPTS:

@@ -238,8 +238,10 @@ class Jobs(Protocol):
         lease_until: datetime,
         limit: int,
         kinds: Collection[JobKind] = tuple(JobKind),
+        not_of: Collection[UUID] = (),
     ) -> Sequence[Job]:
-        """Due jobs, oldest first, leased to the caller: nobody else gets them until then.
+        """Due jobs, oldest first, leased to the caller: nobody else gets them until then. `not_of`:
+        stations whose jobs are left where they are.
 
         The claim itself counts as a run, so that a job that kills its worker is counted too. A job
         that cannot be read fails here, or it would be claimed for ever.

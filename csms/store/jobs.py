@@ -53,6 +53,10 @@ _DUE: Final = (
         _FREE,
         # Only kinds we know: those of a newer version are left to a node that knows them.
         _J.c.kind.in_(bindparam("kinds", expanding=True)),
+        or_(
+            _J.c.station_id.is_(None),
+            _J.c.station_id.not_in(bindparam("busy", expanding=True)),
+        ),
     )
     .order_by(_J.c.run_at, _J.c.created_at, _J.c.id)
     .limit(bindparam("most"))
@@ -122,11 +126,13 @@ class JobRepository:
         lease_until: datetime,
         limit: int,
         kinds: Collection[JobKind] = tuple(JobKind),
+        not_of: Collection[UUID] = (),
     ) -> Sequence[Job]:
         values = {
             "now": now,
             "lease_until": lease_until,
             "kinds": list(kinds),
+            "busy": list(not_of),
             "most": min(max(limit, 1), MAXIMUM_LIMIT),
         }
         rows = (await self._transaction.execute(_CLAIM, values)).all()

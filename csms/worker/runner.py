@@ -2,7 +2,8 @@
 
 A job whose runner dies is claimed again when its lease ends, so every handler is idempotent; a
 runner that is stopped gives its leases back. The table is the truth; the bus only shortens the
-wait. No job and no station can hold up the others: what waits for stations has a lane of its own.
+wait. No job and no station can hold up the others: what waits for stations has a lane of its own,
+and in each lane a station has one place (C07).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -117,12 +118,7 @@ class JobRunner:
         try:
             async with self._store.writing() as work:
                 for lane in self._lanes:
-                    free = lane.size - lane.running
-                    if free > 0:
-                        jobs = await work.jobs.claim(
-                            now=now, lease_until=now + _LEASE, limit=free, kinds=lane.kinds
-                        )
-                        claimed += [(lane, job) for job in jobs]
+                    claimed += [(lane, job) for job in await self._fill(lane, work, now)]
                 await work.commit()
         except StoreError as error:
             log.warning("jobs_not_claimed", error=type(error).__name__)
@@ -131,6 +127,31 @@ class JobRunner:
             log.exception("jobs_not_claimed")
             return []
         return claimed
+
+    async def _fill(self, lane: _Lane, work: UnitOfWork, now: datetime) -> list[Job]:
+        """Jobs for the lane's free places, one for each station: a station answers one CALL at a
+        time, and one that never answers would hold as many places as it has certificates to come.
+        """
+        free = lane.size - lane.running
+        if free <= 0:
+            return []
+        busy = {
+            job.station_id
+            for job in self._held.values()
+            if job.kind in lane.kinds and job.station_id is not None
+        }
+        taken: list[Job] = []
+        for job in await work.jobs.claim(
+            now=now, lease_until=now + _LEASE, limit=free, kinds=lane.kinds, not_of=busy
+        ):
+            if job.station_id in busy:
+                note = "behind another of its station"
+                await work.jobs.retry(job, run_at=job.run_at, note=note, counts=False)
+                continue
+            if job.station_id is not None:
+                busy.add(job.station_id)
+            taken.append(job)
+        return taken
 
     async def _work(self, lane: _Lane, job: Job) -> None:
         try:

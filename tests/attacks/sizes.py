@@ -29,6 +29,7 @@ class Sizes:
     flood: int = _size(500, 10_000)  # C07, requests of one station
     honest: int = _size(20, 200)  # C07, stations beside it
     flooders: int = _size(12, 60)  # C07, stations that flood at once
+    silent: int = _size(30, 60)  # C07, stations that answer nothing
     serials: int = _size(50_000, 1_000_000)  # C14
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import quantiles
 from typing import Any
@@ -214,3 +215,26 @@ def test_the_same_key_in_other_words_is_the_same_certificate(
     assert len(chains) == 1
     assert signatures(product) - signed == 1
     assert len(issued_to(product, station)) == 1
+
+
+@pytest.mark.timeout(300)
+def test_stations_that_never_answer_do_not_hold_up_the_others(
+    product: Product, scoreboard: Scoreboard
+) -> None:
+    """Each takes ten certificates and confirms none, so that every CertificateSigned waits for its
+    time to run out. A station has one CALL at a time, so that more than one place in the worker's
+    lane would be of no use to it; to the others it is.
+    """
+    row = scoreboard.row("C07", f"{SIZES.silent} stations that answer no CertificateSigned")
+    silent = register(product, SIZES.silent)
+    others = register(product, SIZES.honest)
+    with ExitStack() as connections:
+        wires = [connections.enter_context(station.connected()) for station in silent]
+        for _ in range(BURST):
+            for station, wire in zip(silent, wires, strict=True):
+                csr = h.pem(asker_for(station).der())
+                assert station.sign(wire, csr)[2] == {"status": "Accepted"}
+            product.eventually(lambda: settled(product))
+        with row.attempt(), ThreadPoolExecutor(4) as threads:
+            waited = list(threads.map(honest, others))
+    row.measure(f"honest p95 {p95(waited)}")

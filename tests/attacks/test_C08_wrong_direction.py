@@ -68,13 +68,27 @@ def test_only_the_answer_that_is_owed_marks_a_certificate(
             again, _ = station.expect(newer, "CertificateSigned")
             assert again != message_id
             assert status(station) == "delivered"
-            say(newer, again, "Rejected")
-            product.eventually(lambda: status(station) == "rejected")
-        with row.attempt(), station.connected() as newest:
-            for name in (message_id, again):
-                say(newest, name, "Accepted")
-            station.said_nothing(newest)
-            assert status(station) == "rejected", "rejected is final; a replay marks nothing"
+            say(newer, again, "Accepted")
+            product.eventually(lambda: status(station) == "accepted")
+            for name, answer in ((message_id, "Rejected"), (again, "Rejected")):
+                say(newer, name, answer)
+            station.said_nothing(newer)
+            assert status(station) == "accepted"
+
+
+@pytest.mark.timeout(60)
+def test_a_replayed_accepted_marks_nothing(product: Product, scoreboard: Scoreboard) -> None:
+    row = scoreboard.row("C08", "CertificateSignedResponse Rejected, then Accepted replayed")
+    (station,) = register(product, 1)
+    with station.connected() as wire, row.attempt():
+        message_id = delivered(station, wire)
+        for answer in ("Rejected", "Accepted"):
+            say(wire, message_id, answer)
+        product.eventually(lambda: status(station) == "rejected")
+        with station.connected() as newer:
+            say(newer, message_id, "Accepted")
+            station.said_nothing(newer)
+        assert status(station) == "rejected"
 
 
 @pytest.mark.timeout(60)

@@ -131,6 +131,24 @@ def test_only_the_kinds_asked_for_are_claimed(store_url: str) -> None:
     run_with_store(store_url, act)
 
 
+def test_jobs_of_stations_that_are_busy_are_left(store_url: str) -> None:
+    async def act(store: SqlStore) -> None:
+        stations = [records.station(name) for name in ("CS1", "CS2")]
+        async with store.writing() as unit:
+            for station in stations:
+                await unit.stations.add(station)
+            await unit.commit()
+        nobodys = records.job()
+        await added(store, nobodys, *(records.job(station_id=each.id) for each in stations))
+        async with store.writing() as unit:
+            found = await unit.jobs.claim(
+                now=after(0), lease_until=after(1), limit=9, not_of=[stations[0].id]
+            )
+            assert {job.station_id for job in found} == {None, stations[1].id}
+
+    run_with_store(store_url, act)
+
+
 def test_jobs_that_cannot_be_read_hold_up_nobody(store_url: str) -> None:
     """A newer version's kind is left alone; what is broken fails instead of coming for ever."""
     old = records.job(run_at=after(-9))

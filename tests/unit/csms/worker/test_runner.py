@@ -147,6 +147,41 @@ def test_stations_that_never_answer_hold_up_neither_signing_nor_revoking(
     inside(tmp_path, scene)
 
 
+def test_a_station_has_one_place_however_many_jobs_wait_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C07: a station that answers nothing has ten certificates to come, and the others come first;
+    its own jobs run one behind the other, in their order.
+    """
+    monkeypatch.setattr(module, "_STATIONS_AT_ONCE", 3)
+
+    async def scene(house: Inside) -> None:
+        hostile, honest = await house.station("CS-1"), await house.station("CS-2")
+        begun: list[Job] = []
+        answers = asyncio.Event()
+
+        async def silent(job: Job) -> JobOutcome:
+            begun.append(job)
+            if job.station_id == hostile.id:
+                await answers.wait()
+            return Done()
+
+        kind = JobKind.DELIVER_CERTIFICATE
+        theirs = [await queued(house, kind, station_id=hostile.id) for _ in range(6)]
+        await queued(house, kind, station_id=honest.id)
+        async with working(house, {kind: silent}) as runner:
+            await until(lambda: honest.id in {job.station_id for job in begun})
+            await until(lambda: runner.running == 1)
+            answers.set()
+            await until(lambda: len(begun) == 7)
+            await idle(runner)
+        ran = [job.id for job in begun if job.station_id == hostile.id]
+        assert sorted(ran) == sorted(job.id for job in theirs)
+        assert all(job.attempts == 0 for job in begun), "to wait its turn is no attempt"
+
+    inside(tmp_path, scene)
+
+
 def test_a_stopped_worker_gives_its_jobs_back(tmp_path: Path) -> None:
     async def scene(house: Inside) -> None:
         begun: list[Job] = []
