@@ -25,11 +25,11 @@ class Sizes:
     interleavings: int = _size(400, 10_000)  # A03
 
     # Certificate requests
-    odd_requests: int = _size(150, 5_000)  # C02, C05
+    odd_requests: int = _size(150, 2_000)  # C02, C05
     flood: int = _size(500, 10_000)  # C07, requests of one station
     honest: int = _size(20, 200)  # C07, stations beside it
-    flooders: int = _size(12, 60)  # C07, stations that flood at once
-    silent: int = _size(30, 60)  # C07, stations that answer nothing
+    flooders: int = _size(12, 40)  # C07, stations that flood at once
+    silent: int = _size(30, 40)  # C07, stations that answer nothing
     serials: int = _size(50_000, 1_000_000)  # C14
 
 
