@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from threading import Event
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 from tests.attacks.hostile import HostileStation, basic, client_tls, frame, upgrade
@@ -96,6 +99,40 @@ def register(product: Product, count: int, **fields: Any) -> list[ProductStation
                 ProductStation(product, said["identity"], said["serial_number"], said["password"])
             )
     return made
+
+
+class Witness:
+    """An honest station that stays connected and asks the time all the while. Whatever is done to
+    others, it is answered, on the same connection; what it waits is the product's lag, and more.
+    """
+
+    # A guard against a product that stands still, no benchmark: the attacks share its two cores.
+    GUARD_SECONDS = 10.0
+    PERIOD_SECONDS = 0.02
+
+    def __init__(self, product: Product) -> None:
+        (self._station,) = register(product, 1)
+        self._over = Event()
+        self.worst = 0.0
+
+    def _watch(self, wire: HostileStation) -> None:
+        while not self._over.wait(self.PERIOD_SECONDS):
+            began = time.monotonic()
+            self._station.said_nothing(wire)
+            self.worst = max(self.worst, time.monotonic() - began)
+
+    def __enter__(self) -> Self:
+        self._stack = ExitStack()
+        wire = self._stack.enter_context(self._station.connected())
+        self._threads = self._stack.enter_context(ThreadPoolExecutor(1))
+        self._watching = self._threads.submit(self._watch, wire)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        with self._stack:
+            self._watching.result()
+        assert self.worst < self.GUARD_SECONDS, f"the product stood still for {self.worst:.1f} s"
 
 
 def pages(product: Product, path: str, **query: str) -> list[Json]:

@@ -23,7 +23,7 @@ from pki.x509.csr import CSRRejected, parse_csr
 from pki.x509.lint import lint
 from tests.attacks.csr_corpus import ATTEMPTS, LIMIT, Asker, Attempt
 from tests.attacks.expected_certificate import Expectation
-from tests.attacks.product_station import ProductStation, pages, register
+from tests.attacks.product_station import ProductStation, Witness, pages, register
 from tests.attacks.scoreboard import Scoreboard
 from tests.fixtures.product import Product
 
@@ -114,7 +114,7 @@ def test_a_hostile_request_is_the_template_or_a_refusal_with_its_reason(
     row = scoreboard.row("C01-C05 P35", f"{len(ATTEMPTS)} hostile CSRs through the whole product")
     assert len(ATTEMPTS) >= 90
     stations = register(product, len(ATTEMPTS))
-    with ThreadPoolExecutor(AT_ONCE) as threads:
+    with Witness(product) as witness, ThreadPoolExecutor(AT_ONCE) as threads:
         outcomes = list(threads.map(ask, ATTEMPTS, stations))
     kept = books(product, outcomes)
     leaves = []
@@ -126,6 +126,7 @@ def test_a_hostile_request_is_the_template_or_a_refusal_with_its_reason(
                 leaves.append(was_certified(product, outcome, kept))
     assert len({leaf.serial_number for leaf in leaves}) == len(leaves)
     verify_strictly(product, outcomes, tmp_path)
+    row.measure(f"an honest station waited at most {witness.worst:.2f} s for an answer")
     row.measure(f"{len(leaves)} certified, {len(outcomes) - len(leaves)} refused")
 
 
