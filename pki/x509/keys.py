@@ -2,8 +2,8 @@
 
 P-256, P-384 and RSA of 3072 to 4096 bits with exponent 65537. RSA-2048 only by a policy entry
 that ends on a day. Sizes are looked at before any arithmetic, so that a 16,384-bit modulus costs
-nothing. Debian's weak RSA keys of 2008 have no list here: their published blocklists end at sizes
-that the policy refuses, but for 4096 bits.
+nothing. Debian's weak RSA keys of 2008 have no list here: their published blocklists are of sizes
+that the policy refuses, but for 4096 bits, and for 2048 while that entry lasts.
 """
 
 from __future__ import annotations

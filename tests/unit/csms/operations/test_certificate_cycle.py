@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import pytest
 
 from csms.domain.audit import AuditAction, Outcome
@@ -236,6 +237,32 @@ def test_the_same_certificate_for_another_request_is_not_recorded_twice(tmp_path
         await issue(house, await request_of(house, station, 2))
         async with house.store.reading() as work:
             assert len(await work.certificates.of_station(station.id)) == 1
+
+    inside(tmp_path, scene)
+
+
+@pytest.mark.parametrize("ended", [S.REJECTED, S.ABANDONED, S.SUPERSEDED, S.REVOKED, S.EXPIRED])
+def test_a_key_whose_certificate_is_over_is_refused_and_never_met_with_silence(
+    tmp_path: Path, ended: CertificateStatus
+) -> None:
+    """A02.FR.02: the CA repeats its answer to a key; what is over is not sent again."""
+
+    async def scene(house: Inside) -> None:
+        station = await house.station()
+        await certificate_of(house, station, 1, status=ended)
+        made = issued(UUID(int=1), 1)
+        made = msgspec.structs.replace(
+            made, issued=msgspec.structs.replace(made.issued, already_issued=True)
+        )
+        house.pki.answer = made
+        request = await request_of(house, station, 2)
+        outcome = await issue(house, request)
+        assert outcome == GiveUp(f"key_reused: the key's certificate is {ended}")
+        assert await events(house, station) == ["CertificateRequestRefused"]
+        async with house.store.reading() as work:
+            kept = await work.certificate_requests.by_id(request.id)
+        assert kept is not None
+        assert kept.status is RequestStatus.REFUSED
 
     inside(tmp_path, scene)
 
