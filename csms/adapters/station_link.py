@@ -1,9 +1,9 @@
 """CALLs to stations over the bus: whichever gateway holds the socket answers.
 
 The request names the action, the payload and how long the caller will wait, so that the gateway
-does not send what nobody waits for any more. The reply is `{"payload": …}` or
-`{"error": {"kind", "code", "description"}}`; both ends of this small language are this module and
-`csms.gateway.calls`.
+does not send what nobody waits for any more; and the session's epoch where it is meant for that one
+alone. The reply is `{"payload": …}` or `{"error": {"kind", "code", "description"}}`; both ends of
+this small language are this module and `csms.gateway.calls`.
 """
 
 from __future__ import annotations
@@ -45,11 +45,17 @@ class BusStationLink:
         self._bus = bus
         self._timeout = timeout
 
-    async def call(self, station_id: UUID, action: Action, payload: Json) -> Json:
-        reply = await self._request(
-            station_id,
-            {"action": action.value, "payload": payload, "timeout_seconds": self._timeout},
-        )
+    async def call(
+        self, station_id: UUID, action: Action, payload: Json, *, epoch: int | None = None
+    ) -> Json:
+        message: Json = {
+            "action": action.value,
+            "payload": payload,
+            "timeout_seconds": self._timeout,
+        }
+        if epoch is not None:
+            message["epoch"] = epoch
+        reply = await self._request(station_id, message)
         answer = reply.get("payload")
         if isinstance(answer, dict):
             return answer

@@ -70,17 +70,29 @@ class BootGate:
 
     def let_pass(self, action: Action, *, now: float) -> bool:
         """Whether the station may make this CALL now; what was asked for once is used up by it."""
-        if self.status is RegistrationStatus.ACCEPTED or action is Action.BOOT_NOTIFICATION:
+        if self._is_free(action):
             return True
-        if self.status is RegistrationStatus.REJECTED:
-            return False
-        self._openings = [opening for opening in self._openings if now < opening.until]
-        opening = next((each for each in self._openings if each.action is action), None)
+        opening = self._opening(action, now)
         if opening is None:
             return False
         if action in _ONE_EACH:
             self._openings.remove(opening)
         return True
+
+    def may_come(self, action: str, *, now: float) -> bool:
+        """The same question about a CALL that is no good anyhow: it uses nothing up. Its action may
+        be none of ours.
+        """
+        return self._is_free(action) or self._opening(action, now) is not None
+
+    def _is_free(self, action: str) -> bool:
+        return self.status is RegistrationStatus.ACCEPTED or action == Action.BOOT_NOTIFICATION
+
+    def _opening(self, action: str, now: float) -> Opening | None:
+        if self.status is RegistrationStatus.REJECTED:
+            return None
+        self._openings = [opening for opening in self._openings if now < opening.until]
+        return next((each for each in self._openings if each.action == action), None)
 
     def tell(self, action: Action, payload: Mapping[str, object], *, now: float) -> Opening | None:
         """Note a CALL of ours before it is sent, since what it causes may overtake its answer.

@@ -46,6 +46,7 @@ class CSMSEvent(StrEnum):
     ATTEMPTED_REPLAY_ATTACKS = "AttemptedReplayAttacks"
     INVALID_MESSAGES = "InvalidMessages"
     DUPLICATE_STATION_CONNECTION = "DuplicateStationConnection"
+    STATION_SESSION_FLAPPING = "StationSessionFlapping"  # more often than a bad line explains
     SERIAL_NUMBER_MISMATCH = "SerialNumberMismatch"
     CERTIFICATE_REQUEST_REFUSED = "CertificateRequestRefused"
     CERTIFICATE_REQUEST_ANOMALY = "CertificateRequestAnomaly"

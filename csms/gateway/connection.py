@@ -30,6 +30,7 @@ from csms.domain.boot import BootGate, gate_status
 from csms.domain.security_event import CSMSEvent, EventSource, SecurityEvent
 from csms.domain.signing_budget import SigningBudget
 from csms.domain.station import SecurityProfile
+from csms.domain.takeovers import Takeovers
 from csms.gateway.calls import Calls
 from csms.gateway.supervisor import place_of
 from csms.gateway.websocket import StationSocket
@@ -69,6 +70,7 @@ class Surroundings:
     clock: Clock
     randomness: Randomness
     signing_budget: SigningBudget
+    takeovers: Takeovers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +88,11 @@ class StationConnection:
         self._socket = socket
         self._claim = claim
         self._around = around
-        self._rpc = RpcSession(Role.CSMS, call_timeout=around.settings.call_timeout_seconds)
+        self._rpc = RpcSession(
+            Role.CSMS,
+            call_timeout=around.settings.call_timeout_seconds,
+            unwelcome=self._unwelcome,
+        )
         station = claim.admitted.station
         self._gate = BootGate(gate_status(station.booted_as, station.registration_status))
         self._calls = Calls(
@@ -200,6 +206,11 @@ class StationConnection:
         self._pump()
 
     # CALLs of the station
+
+    def _unwelcome(self, action: str) -> CallError | None:
+        """B01.FR.10: also a message that breaks a schema, or is none of a station's."""
+        now = self._around.clock.monotonic()
+        return None if self._gate.may_come(action, now=now) else _NOT_ACCEPTED
 
     async def _handle(self, call: CallReceived) -> None:
         handler = CALL_HANDLERS.get(call.action)

@@ -43,6 +43,7 @@ from csms.domain.station import (
     Station,
     StationIdentity,
 )
+from csms.domain.takeovers import MOST_IN_WINDOW, WINDOW_SECONDS
 from csms.gateway.attempts import AttemptLog, audit_of
 from csms.gateway.authorization import read_authorization
 from csms.gateway.connection import Claim, Surroundings, hint_jobs
@@ -115,8 +116,15 @@ class Door:
         """The peer left before its 101. An older session has lost its epoch all the same: it ends,
         or it would live on unseen and be cut at its next message.
         """
-        await self.leave(claim)
-        await self._hint_close(_replaced(claim.admitted.station, claim.epoch))
+        order = _replaced(claim.admitted.station, claim.epoch)
+        try:
+            async with self._around.store.writing() as work:
+                await work.sessions.release(claim.admitted.station.id, claim.epoch)
+                await work.outbox.add(SESSIONS_CLOSE, order)
+                await work.commit()
+        except StoreError as error:
+            log.warning("session_not_released", why=type(error).__name__)
+        await self._hint_close(order)
 
     async def leave(self, claim: Claim) -> None:
         """Give the station back, unless a newer connection has it (A03)."""
@@ -295,7 +303,9 @@ class Door:
     async def _displaced(
         self, work: UnitOfWork, station: Station, new: StationSession, old: StationSession
     ) -> None:
-        """A02: who took whose place, on record; another node is told through the outbox."""
+        """A02: who took whose place, and by which credentials; another node is told through the
+        outbox. Two holders of one credential fight: that is an alarm, once in a while.
+        """
         await work.audit.add(
             AuditRecord(
                 at=new.connected_at,
@@ -315,9 +325,19 @@ class Door:
             self._event(
                 station,
                 CSMSEvent.DUPLICATE_STATION_CONNECTION,
-                f"from {new.peer}, was {old.peer}",
+                f"from {new.peer} by {_credential(new)}, was {old.peer} by {_credential(old)}",
             )
         )
+        if self._around.takeovers.replaced(station.id, now=self._around.clock.monotonic()):
+            log.warning("station_flapping", station_id=str(station.id))
+            await work.security_events.add(
+                self._event(
+                    station,
+                    CSMSEvent.STATION_SESSION_FLAPPING,
+                    f"more than {MOST_IN_WINDOW} takeovers in {WINDOW_SECONDS:.0f} s, "
+                    f"lately from {new.peer}, was {old.peer}",
+                )
+            )
         if old.node != self._house.node:
             await work.outbox.add(SESSIONS_CLOSE, _replaced(station, new.epoch))
 
@@ -353,6 +373,12 @@ class Door:
             run_at=session.connected_at,
             created_at=session.connected_at,
         )
+
+
+def _credential(session: StationSession) -> str:
+    """Which credential opened the session; of a password nothing is said but that it was one."""
+    certificate = session.certificate_id
+    return f"certificate {certificate}" if certificate else "password"
 
 
 def _replaced(station: Station, epoch: int) -> Json:

@@ -21,6 +21,7 @@ from websockets.exceptions import ConnectionClosed
 from csms.domain.password import Peppers
 from csms.domain.signing_budget import SigningBudget
 from csms.domain.station import SecurityProfile
+from csms.domain.takeovers import Takeovers
 from csms.gateway.attempts import AttemptLog
 from csms.gateway.budget import StrangerBudget
 from csms.gateway.connection import Claim, StationConnection, Surroundings
@@ -39,6 +40,7 @@ from csms.settings import GatewaySettings
 log = structlog.get_logger()
 
 SERVICE_RESTART: Final = 1012
+_REPLACED: Final[Json] = {"error": {"kind": "not_connected", "description": "replaced"}}
 _JITTER: Final = 0.25  # so that 10,000 pings of one storm do not come in one second
 
 
@@ -82,6 +84,7 @@ class Gateway:
             clock=clock,
             randomness=randomness,
             signing_budget=SigningBudget(),
+            takeovers=Takeovers(),
         )
         self._house = House(node=node, organization=organization, peppers=peppers)
         self._sessions = Sessions(store=store, bus=bus, clock=clock, node=node)
@@ -111,6 +114,7 @@ class Gateway:
         self._serving.serving = True
         self._accepting.start(self._attempts.run())
         self._accepting.start(self._sessions.poll())
+        self._accepting.start(self._sessions.expire())
         for listener in self._listeners:
             self._accepting.start(listener.run())
         log.info("gateway_accepting", **{f"profile_{key}": port for key, port in ports.items()})
@@ -244,11 +248,15 @@ class Gateway:
 
         async def respond(message: Json) -> Json:
             if self._sessions.of_station(connection.station_id) is not connection:
-                return {"error": {"kind": "not_connected", "description": "replaced"}}
+                return _REPLACED
             if "disconnect" in message:
                 connection.cut(1008, str(message["disconnect"])[:100])
                 self._sessions.unregister(connection)
                 return {"closed": True}
+            # The registry learns of a newer connection a moment after the database, and one on
+            # another node later still: the epoch that the caller read decides.
+            if message.get("epoch", connection.epoch) != connection.epoch:
+                return _REPLACED
             return await connection.call(message)
 
         return respond

@@ -29,7 +29,11 @@ log = structlog.get_logger()
 POLL_SECONDS: Final = 1.0
 POLICY_VIOLATION: Final = 1008
 _POLL_LIMIT: Final = 500
-_REMEMBERED: Final = 1024  # orders that may overtake a connection: seconds' worth of them
+EXPIRY_SECONDS: Final = 0.25  # P10: a certificate's end is a session's end, within a second
+# Orders that may overtake a connection. A fleet that moves to another node gives one for each
+# station; when even so many came while one connection was let in, it is sent away.
+REMEMBERED: Final = 16_384
+_TOO_MANY: Final = "too many orders, try again"
 
 
 class LiveSession(Protocol):
@@ -104,8 +108,8 @@ class Sessions:
         self._clock = clock
         self._node = node
         self._live: dict[UUID, LiveSession] = {}
-        self._hinted: deque[tuple[float, CloseOrder]] = deque(maxlen=_REMEMBERED)
-        self._polled: deque[tuple[int, CloseOrder]] = deque(maxlen=_REMEMBERED)
+        self._hinted: deque[tuple[float, CloseOrder]] = deque(maxlen=REMEMBERED)
+        self._polled: deque[tuple[float, CloseOrder]] = deque(maxlen=REMEMBERED)
         self._cursor = 0
         self._subscription: Subscription | None = None
 
@@ -134,8 +138,8 @@ class Sessions:
         if older is not None and older.epoch > session.epoch:
             session.cut(POLICY_VIOLATION, "replaced")
             return False
-        if order := self._overtook(session):
-            session.cut(POLICY_VIOLATION, order.reason)
+        if reason := self._overtook(session):
+            session.cut(POLICY_VIOLATION, reason)
             return False
         self._live[session.station_id] = session
         if older is not None:
@@ -163,6 +167,13 @@ class Sessions:
                 log.warning("outbox_not_read", why=str(error))
             except Exception:  # the loop's outermost frame: a later order must still be obeyed
                 log.exception("outbox_not_read")
+
+    async def expire(self) -> None:
+        """Close whose certificate has ended, for ever; apart from `poll`, which a database that
+        hangs holds up for seconds.
+        """
+        while True:
+            await asyncio.sleep(EXPIRY_SECONDS)
             self._close_ended()
 
     async def catch_up(self) -> None:
@@ -213,15 +224,13 @@ class Sessions:
             self.unregister(session)
         return len(sessions)
 
-    def _overtook(self, session: LiveSession) -> CloseOrder | None:
-        """An order that came while this session was being let in, and found nobody."""
-        for at, order in self._hinted:
-            if at >= session.decided_at and order.meets(session):
-                return order
-        for sequence, order in self._polled:
-            if sequence > session.outbox_seen and order.meets(session):
-                return order
-        return None
+    def _overtook(self, session: LiveSession) -> str | None:
+        """The reason of an order that came while this session was being let in and found nobody;
+        also when so many came that one for it may have been forgotten.
+        """
+        return _meeting(self._hinted, session.decided_at, session) or _meeting(
+            self._polled, session.outbox_seen + 1, session
+        )
 
     def _close_ended(self) -> None:
         """A certificate's end is the end of what it let in."""
@@ -230,3 +239,15 @@ class Sessions:
             if session.certificate_ends_at is not None and session.certificate_ends_at <= now:
                 log.info("session_certificate_expired", station_id=str(session.station_id))
                 session.cut(POLICY_VIOLATION, "certificate expired")
+
+
+def _meeting(
+    orders: deque[tuple[float, CloseOrder]], since: float, session: LiveSession
+) -> str | None:
+    """Newest first: of many orders the few since the decision count."""
+    for at, order in reversed(orders):
+        if at < since:
+            return None
+        if order.meets(session):
+            return order.reason
+    return _TOO_MANY if len(orders) == orders.maxlen else None

@@ -21,6 +21,7 @@ acknowledging only after the commit, and redaction of `json` (csms.ocpp.redactio
 
 import hashlib
 from collections import Counter, OrderedDict, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
@@ -152,13 +153,18 @@ class RpcSession:
         outgoing_limit: int = OUTGOING_LIMIT,
         backlog_limit: int = BACKLOG_LIMIT,
         remembered_answers: int = REMEMBERED_ANSWERS,
+        unwelcome: Callable[[str], CallError | None] = lambda _: None,
     ) -> None:
+        """`unwelcome` is asked about the action of a CALL that is refused for its own faults: its
+        error goes before theirs, so that a peer that may not speak yet is told that and no more.
+        """
         self._sends = SENT_BY[role]
         self._receives = RECEIVED_BY[role]
         self._call_timeout = call_timeout
         self._outgoing_limit = outgoing_limit
         self._backlog_limit = backlog_limit
         self._remembered_answers = remembered_answers
+        self._unwelcome = unwelcome
         self._closed = False
         self._events: list[Event] = []
         self._data: list[str] = []
@@ -292,8 +298,9 @@ class RpcSession:
             action = self._known(call.action)
             payload = decode(action, Kind.REQUEST, call.payload)
         except ProtocolError as error:
-            self._data.append(encode_call_error(call.message_id, error.call_error))
-            self._violation(ViolationKind.INVALID_CALL, error.code)
+            answer = self._unwelcome(call.action) or error.call_error
+            self._data.append(encode_call_error(call.message_id, answer))
+            self._violation(ViolationKind.INVALID_CALL, answer.code)
             return
         # The backlog's first is with the caller, so a bound of n lets n more wait behind it.
         if len(self._backlog) > self._backlog_limit:

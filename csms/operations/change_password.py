@@ -2,7 +2,8 @@
 
 1. The new password is stored as pending beside the current one, before anything is sent: from
    here on the station gets in with either.
-2. SetVariables(SecurityCtrlr.BasicAuthPassword) carries it, over TLS only (E05).
+2. SetVariables(SecurityCtrlr.BasicAuthPassword) carries it, over TLS only, and to no other session
+   than the one looked at in 1 (E05): whoever takes its place meanwhile does not see it.
 3. Accepted: the pending one becomes the only one (A01.FR.03).
    Any other status: it is dropped, the old one stays (A01.FR.04).
    No answer, or a reboot still to come: both stay until one of them is used.
@@ -62,10 +63,10 @@ async def change_password(
         hash_password(password, salt=randomness.bytes(16), peppers=peppers), pending=True
     )
     # 1
-    station = await _beside_the_current(store, identity, record)
+    station, epoch = await _beside_the_current(store, identity, record)
     # 2
     try:
-        status = await _set(link, station, password)
+        status = await _set(link, station, password, epoch)
     except (NoAnswer, InvalidAnswer) as error:
         await _finish(store, station, _undecided, type(error).__name__, principal, clock)
         raise
@@ -83,7 +84,10 @@ async def change_password(
     return {"status": status}
 
 
-async def _beside_the_current(store: Store, identity: str, record: PasswordRecord) -> Station:
+async def _beside_the_current(
+    store: Store, identity: str, record: PasswordRecord
+) -> tuple[Station, int]:
+    """The station, and the epoch of the session that may be sent the password."""
     async with store.writing() as work:
         station = await find_station(work, identity)
         session = await work.sessions.current(station.id)
@@ -96,7 +100,7 @@ async def _beside_the_current(store: Store, identity: str, record: PasswordRecor
             raise Conflict("earlier password changes are undecided: the station must reconnect")
         await work.stations.replace_passwords(station.id, (*station.passwords, record))
         await work.commit()
-    return station
+    return station, session.epoch
 
 
 def _undecided(slots: _Slots) -> _Slots:
@@ -107,13 +111,14 @@ def _dropped(slots: _Slots, salt: bytes) -> _Slots:
     return tuple(slot for slot in slots if slot.salt != salt or not slot.pending)
 
 
-async def _set(link: StationLink, station: Station, password: str) -> str:
+async def _set(link: StationLink, station: Station, password: str, epoch: int) -> str:
     data = {
         "component": {"name": "SecurityCtrlr"},
         "variable": {"name": "BasicAuthPassword"},
         "attributeValue": password,
     }
-    answer = await link.call(station.id, Action.SET_VARIABLES, {"setVariableData": [data]})
+    payload = {"setVariableData": [data]}
+    answer = await link.call(station.id, Action.SET_VARIABLES, payload, epoch=epoch)
     results = answer["setVariableResult"]
     return str(results[0]["attributeStatus"])
 

@@ -54,7 +54,8 @@ async def send_command(
     known = _known_action(action)
     async with store.writing() as work:
         station = await find_station(work, identity)
-        refusal = _refusal(known, payload, principal)
+        session = await work.sessions.current(station.id)
+        refusal = _refusal(known, payload, principal, station)
         outcome = Outcome.REFUSED if refusal else Outcome.SUCCESS
         reason = type(refusal).__name__.lower() if refusal else None
         await work.audit.add(_record(station, known, principal, clock, outcome, reason))
@@ -62,7 +63,9 @@ async def send_command(
     if refusal is not None:
         raise refusal
     try:
-        return await link.call(station.id, known, payload)
+        # A02: the session of this moment, or none; without one the link says so.
+        epoch = session.epoch if session else None
+        return await link.call(station.id, known, payload, epoch=epoch)
     except StationCallError as error:
         async with store.writing() as work:
             reason = type(error).__name__
@@ -82,7 +85,9 @@ def _known_action(action: str) -> Action:
     return known
 
 
-def _refusal(action: Action, payload: Json, principal: Principal) -> Forbidden | Invalid | None:
+def _refusal(
+    action: Action, payload: Json, principal: Principal, station: Station
+) -> Forbidden | Invalid | None:
     needed = NEEDED_SCOPES.get(action, Scope.COMMANDS_SEND)
     if needed not in principal.scopes:
         return Forbidden(needed)
@@ -92,22 +97,43 @@ def _refusal(action: Action, payload: Json, principal: Principal) -> Forbidden |
     ]
     rule = _RULES.get(action)
     if not violations and rule is not None:
-        violations = rule(payload)
+        violations = rule(payload, station)
     return Invalid(violations) if violations else None
 
 
-def _no_password(payload: Json) -> list[Violation]:
-    """A password set behind the registry's back would lock the station out (A01.FR.03)."""
+_NOT_TO_BE_SET: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        # Set behind the registry's back it would lock the station out (A01.FR.03).
+        "basicauthpassword": "use POST /stations/{identity}/password instead",
+        # T9: what would let the station lower its profile; we never do (A00.FR.005).
+        "allowsecurityprofiledowngrade": "a security profile is never lowered",
+    }
+)
+
+
+def _no_variable_behind_our_back(payload: Json, station: Station) -> list[Violation]:
+    del station
     return [
-        Violation(f"/setVariableData/{index}", "use POST /stations/{identity}/password instead")
+        Violation(f"/setVariableData/{index}", why)
         for index, data in enumerate(payload["setVariableData"])
         if data["component"]["name"].lower() == "securityctrlr"
-        and data["variable"]["name"].lower() == "basicauthpassword"
+        and (why := _NOT_TO_BE_SET.get(data["variable"]["name"].lower()))
     ]
 
 
-def _only_roots(payload: Json) -> list[Violation]:
+def _no_downgrade(payload: Json, station: Station) -> list[Violation]:
+    """A00.FR.005, T9: no network profile below what the station has reached or must use. It could
+    not come back by it (A05.FR.07), and on the way it would offer its password in clear.
+    """
+    if payload["connectionData"]["securityProfile"] >= station.lowest_admissible_profile:
+        return []
+    where = "/connectionData/securityProfile"
+    return [Violation(where, "below the lowest profile the station may use")]
+
+
+def _only_roots(payload: Json, station: Station) -> list[Violation]:
     """InstallCertificate is for roots; stations never let go of others once installed."""
+    del station
     try:
         certificate = x509.load_pem_x509_certificate(payload["certificate"].encode())
         basic = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
@@ -119,14 +145,15 @@ def _only_roots(payload: Json) -> list[Violation]:
     return []
 
 
-def _by_renewal_only(payload: Json) -> list[Violation]:
-    del payload
+def _by_renewal_only(payload: Json, station: Station) -> list[Violation]:
+    del payload, station
     return [Violation("", "certificates are delivered by POST …/certificates/renewal only")]
 
 
-_RULES: Final[Mapping[Action, Callable[[Json], list[Violation]]]] = MappingProxyType(
+_RULES: Final[Mapping[Action, Callable[[Json, Station], list[Violation]]]] = MappingProxyType(
     {
-        Action.SET_VARIABLES: _no_password,
+        Action.SET_VARIABLES: _no_variable_behind_our_back,
+        Action.SET_NETWORK_PROFILE: _no_downgrade,
         Action.INSTALL_CERTIFICATE: _only_roots,
         Action.CERTIFICATE_SIGNED: _by_renewal_only,
     }

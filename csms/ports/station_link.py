@@ -50,10 +50,14 @@ class StationRefused(StationCallError):
 
 
 class StationLink(Protocol):
-    async def call(self, station_id: UUID, action: Action, payload: Json) -> Json:
+    async def call(
+        self, station_id: UUID, action: Action, payload: Json, *, epoch: int | None = None
+    ) -> Json:
         """Send a CALL to whichever node holds the station and return the CALLRESULT's payload.
 
-        `payload` must be valid by the schema. Raises StationCallError.
+        With an epoch it goes to that very session or to none (A02, E05): a connection that took
+        the station's place since, or lost it, never sees it. `payload` must be valid by the
+        schema. Raises StationCallError.
         """
 
     async def disconnect(self, station_id: UUID, *, reason: str) -> bool:

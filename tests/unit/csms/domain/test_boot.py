@@ -162,3 +162,18 @@ def test_withdrawing_what_opened_nothing_changes_nothing() -> None:
     gate = BootGate(RegistrationStatus.PENDING)
     gate.withdraw(None)
     assert not gate.let_pass(Action.STATUS_NOTIFICATION, now=0)
+
+
+def test_asking_about_a_call_that_is_no_good_uses_nothing_up() -> None:
+    """B01.FR.10 holds for messages of the wrong direction, and for those that are none, too."""
+    gate = BootGate(None)
+    assert gate.may_come("BootNotification", now=0)
+    assert not any(gate.may_come(name, now=0) for name in ("Heartbeat", "Reset", "Invented"))
+    gate.tell(Action.TRIGGER_MESSAGE, {"requestedMessage": "Heartbeat"}, now=0)
+    assert gate.may_come("Heartbeat", now=0)
+    assert gate.let_pass(Action.HEARTBEAT, now=0)
+    assert not gate.may_come("Heartbeat", now=0)
+    gate.booted(RegistrationStatus.REJECTED)
+    assert not gate.may_come("Reset", now=0)
+    gate.booted(RegistrationStatus.ACCEPTED)
+    assert gate.may_come("Reset", now=0)

@@ -220,3 +220,35 @@ def test_the_end_of_a_certificate_is_the_end_of_its_session(sessions: Sessions) 
     sessions._close_ended()
     assert ended.closed == [(1008, "certificate expired")]
     assert valid.closed == without.closed == []
+
+
+def test_when_orders_were_forgotten_at_the_door_nobody_is_let_in(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """B04: a mass revocation must not push the one order that counts out of memory."""
+    monkeypatch.setattr(module, "REMEMBERED", 4)
+    sessions, _, _ = registry(tmp_path)
+    for _ in range(3):
+        asyncio.run(sessions._on_order({"station_id": str(OTHER)}))
+    assert sessions.register(Session(decided_at=0.0)), "three of four: none is forgotten"
+    asyncio.run(sessions._on_order({"station_id": str(OTHER)}))
+    during = Session(epoch=2, decided_at=0.0)
+    assert not sessions.register(during)
+    assert during.closed == [(1008, "too many orders, try again")]
+    assert sessions.register(Session(epoch=3, decided_at=SystemClock().monotonic()))
+
+
+def test_a_certificate_ends_a_session_whatever_the_database_does(
+    sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P10: `poll` may hang; `expire` does not ask anybody."""
+    monkeypatch.setattr(module, "EXPIRY_SECONDS", 0.01)
+    ended = Session(certificate_ends_at=datetime(2020, 1, 1, tzinfo=UTC))
+    sessions.register(ended)
+
+    async def main() -> None:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(sessions.expire(), 0.05)
+
+    asyncio.run(main())
+    assert ended.closed[0] == (1008, "certificate expired")

@@ -574,3 +574,17 @@ def test_failure_reasons_are_a_closed_list() -> None:
         "cancelled",
         "closed",
     }
+
+
+def test_a_peer_that_may_not_speak_yet_is_told_that_before_its_other_faults() -> None:
+    """B01.FR.10: whatever else is wrong with a CALL; what may come is told its own fault."""
+    not_yet = CallError(CallErrorCode.SECURITY_ERROR, "Not yet.")
+    session = RpcSession(
+        Role.CSMS, unwelcome=lambda action: None if action == "BootNotification" else not_yet
+    )
+    answers = []
+    for number, action in enumerate(("Reset", "Invented", "Heartbeat", "BootNotification")):
+        session.receive_text(json.dumps([2, str(number), action, {"no": 1}]), 0.0)
+        answers += [json.loads(text)[2] for text in session.data_to_send()]
+    assert answers == ["SecurityError"] * 3 + ["FormatViolation"]
+    assert session.violations == 4
