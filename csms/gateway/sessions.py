@@ -138,12 +138,14 @@ class Sessions:
         if older is not None and older.epoch > session.epoch:
             session.cut(POLICY_VIOLATION, "replaced")
             return False
+        if older is not None:
+            # Even if the newer one is sent away below: the older has lost its epoch all the same.
+            older.cut(POLICY_VIOLATION, "replaced")
+            self.unregister(older)
         if reason := self._overtook(session):
             session.cut(POLICY_VIOLATION, reason)
             return False
         self._live[session.station_id] = session
-        if older is not None:
-            older.cut(POLICY_VIOLATION, "replaced")
         return True
 
     def unregister(self, session: LiveSession) -> bool:

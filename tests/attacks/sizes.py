@@ -23,6 +23,9 @@ class Sizes:
 
     # Sessions
     interleavings: int = _size(400, 10_000)  # A03
+    swaps: int = _size(15, 150)  # A02, on each profile
+    socket_steps: int = _size(150, 3_000)  # A03
+    revocations_at_once: int = _size(20, 100)  # B04
 
     # Certificate requests
     odd_requests: int = _size(150, 2_000)  # C02, C05

@@ -252,3 +252,15 @@ def test_a_certificate_ends_a_session_whatever_the_database_does(
 
     asyncio.run(main())
     assert ended.closed[0] == (1008, "certificate expired")
+
+
+def test_a_session_that_has_lost_its_epoch_goes_even_if_its_successor_is_sent_away(
+    sessions: Sessions,
+) -> None:
+    """A03: nobody stays who is not in the database."""
+    old = Session(epoch=1, certificate_id=None, decided_at=0.0)
+    sessions.register(old)
+    asyncio.run(sessions._on_order({"certificate_id": str(CERTIFICATE)}))
+    assert not sessions.register(Session(epoch=2, decided_at=0.0))
+    assert old.closed == [(1008, "replaced")]
+    assert len(sessions) == 0

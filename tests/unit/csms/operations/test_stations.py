@@ -565,6 +565,11 @@ def set_variables(component: str, variable: str) -> dict[str, Any]:
         ("Reset", {"type": "Hard"}, "/type"),
         ("SetVariables", set_variables("SecurityCtrlr", "BasicAuthPassword"), "/setVariableData/0"),
         ("SetVariables", set_variables("securityctrlr", "BASICAUTHPASSWORD"), "/setVariableData/0"),
+        (
+            "SetVariables",
+            set_variables("SecurityCtrlr", "AllowSecurityProfileDowngrade"),
+            "/setVariableData/0",
+        ),
         ("CertificateSigned", {"certificateChain": "x"}, ""),
         (
             "InstallCertificate",
