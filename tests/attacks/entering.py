@@ -25,7 +25,10 @@ from tests.attacks.keep import Keep
 from tests.fixtures.gateway_house import PASSWORD
 
 OPERATOR: Final = Principal(client_id="tester", name="tester", scopes=frozenset(Scope))
-BOOT: Final = {"reason": "PowerUp", "chargingStation": {"model": "M", "vendorName": "V"}}
+BOOT: Final[dict[str, Any]] = {
+    "reason": "PowerUp",
+    "chargingStation": {"model": "M", "vendorName": "V"},
+}
 
 
 @dataclass(frozen=True)
