@@ -25,6 +25,7 @@ class Sizes:
     interleavings: int = _size(400, 10_000)  # A03
     swaps: int = _size(15, 150)  # A02, on each profile
     socket_steps: int = _size(150, 3_000)  # A03
+    headers_at_once: int = _size(10, 1)  # A15
     revocations_at_once: int = _size(20, 100)  # B04
 
     # Certificate requests
