@@ -108,6 +108,9 @@ class Sessions:
         self._clock = clock
         self._node = node
         self._live: dict[UUID, LiveSession] = {}
+        # The newest epoch of each station that was ever here: one that was let in before it may
+        # register only after it has come and gone.
+        self._newest: dict[UUID, int] = {}
         self._hinted: deque[tuple[float, CloseOrder]] = deque(maxlen=REMEMBERED)
         self._polled: deque[tuple[float, CloseOrder]] = deque(maxlen=REMEMBERED)
         self._cursor = 0
@@ -134,10 +137,11 @@ class Sessions:
 
     def register(self, session: LiveSession) -> bool:
         """Take the station's place. False when the session is closed on the spot instead."""
-        older = self._live.get(session.station_id)
-        if older is not None and older.epoch > session.epoch:
+        if self._newest.get(session.station_id, 0) > session.epoch:
             session.cut(POLICY_VIOLATION, "replaced")
             return False
+        self._newest[session.station_id] = session.epoch
+        older = self._live.get(session.station_id)
         if older is not None:
             # Even if the newer one is sent away below: the older has lost its epoch all the same.
             older.cut(POLICY_VIOLATION, "replaced")

@@ -19,6 +19,7 @@ from csms.gateway import sessions
 from csms.gateway.handshake import Door
 from csms.ocpp.actions import Action
 from csms.operations.change_station import StationChanges, change_station, delete_station
+from csms.ports.bus import BusError
 from csms.ports.station_link import NotAllowedNow
 from tests.fixtures.gateway_house import (
     BOOT,
@@ -254,8 +255,9 @@ def test_a_station_that_is_accepted_no_more_comes_back_behind_a_closed_gate(
     run(loop, main)
 
 
+@pytest.mark.parametrize("hint_is_lost", [False, True])
 def test_a_peer_that_leaves_before_its_101_does_not_leave_an_unseen_session_behind(
-    loop: str, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    loop: str, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hint_is_lost: bool
 ) -> None:
     """It has taken the epoch; whoever had it before is sent away to come back."""
     handshake = ServerConnection.handshake
@@ -270,7 +272,12 @@ def test_a_peer_that_leaves_before_its_101_does_not_leave_an_unseen_session_behi
                     await handshake(self, *rest, **more)
                     raise ConnectionResetError
 
+                async def lost(*_: Any) -> None:
+                    raise BusError("lost")
+
                 monkeypatch.setattr(ServerConnection, "handshake", breaks_off)
+                if hint_is_lost:
+                    monkeypatch.setattr(home.bus, "publish", lost)
                 request = upgrade("/ocpp/cs001", f"Authorization: {basic('cs001', PASSWORD)}")
                 with structlog.testing.capture_logs():
                     await home.answer(2, request)

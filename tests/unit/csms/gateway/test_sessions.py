@@ -264,3 +264,14 @@ def test_a_session_that_has_lost_its_epoch_goes_even_if_its_successor_is_sent_aw
     assert not sessions.register(Session(epoch=2, decided_at=0.0))
     assert old.closed == [(1008, "replaced")]
     assert len(sessions) == 0
+
+
+def test_who_registers_after_its_successor_has_come_and_gone_is_not_taken(
+    sessions: Sessions,
+) -> None:
+    """A03: let in first, delayed on its way, and no row in the database is its own any more."""
+    late, successor = Session(epoch=1), Session(epoch=2)
+    sessions.register(successor)
+    sessions.unregister(successor)
+    assert not sessions.register(late)
+    assert late.closed == [(1008, "replaced")]

@@ -1,0 +1,358 @@
+"""A03, P17: the registry is what is: one entry for each live socket, the newest epoch's.
+
+First the real registries of two nodes over one real store, with every step of a connection apart,
+so that any may overtake any other. Then real sockets at two gateways.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import tempfile
+import time
+from collections.abc import Coroutine, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+from uuid import UUID, uuid4
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from csms.adapters.clock import SystemClock, SystemRandomness
+from csms.bus.memory import MemoryBus
+from csms.domain.admission import Admitted
+from csms.domain.signing_budget import SigningBudget
+from csms.domain.station import (
+    RegistrationStatus,
+    SecurityProfile,
+    Station,
+    parse_identity,
+    parse_serial_number,
+)
+from csms.domain.takeovers import Takeovers
+from csms.gateway.attempts import AttemptLog
+from csms.gateway.connection import Claim, Surroundings
+from csms.gateway.handshake import Door, House
+from csms.gateway.sessions import Sessions
+from csms.gateway.visitor import Visitor
+from csms.ports.bus import SESSIONS_CLOSE, BusError, Json
+from csms.settings import GatewaySettings
+from csms.store.unit_of_work import SqlStore
+from tests.attacks.scoreboard import Scoreboard
+from tests.attacks.sizes import SIZES
+from tests.fixtures.gateway_house import PEPPERS
+from tests.fixtures.pki_small import ORGANIZATION
+
+T = TypeVar("T")
+NODES = ("node-1", "node-2")
+STATIONS = (0, 0, 0, 1)  # drawn from: mostly one, where things collide
+TWO = SecurityProfile.TLS_BASIC
+
+
+# The registries, step by step
+
+
+@dataclass(eq=False)
+class Socket:
+    """A connection that has been admitted: what `csms.gateway.sessions` asks of one."""
+
+    node: str
+    claim: Claim
+    registered: bool = False
+    is_live: bool = True
+    profile: SecurityProfile = TWO
+    certificate_id: UUID | None = field(default_factory=uuid4)
+    certificate_ends_at: datetime | None = None
+    cut_for: list[str] = field(default_factory=list)
+
+    @property
+    def station_id(self) -> UUID:
+        return self.claim.admitted.station.id
+
+    @property
+    def epoch(self) -> int:
+        return self.claim.epoch
+
+    @property
+    def decided_at(self) -> float:
+        return self.claim.decided_at
+
+    @property
+    def outbox_seen(self) -> int:
+        return self.claim.outbox_seen
+
+    def cut(self, code: int, reason: str) -> None:
+        del code
+        self.is_live = False
+        self.cut_for.append(reason)
+
+
+class LossyBus(MemoryBus):
+    """Hints arrive, or they do not."""
+
+    loses = False
+
+    async def publish(self, topic: str, message: Json) -> None:
+        if self.loses:
+            raise BusError("lost")
+        await super().publish(topic, message)
+
+
+class Node:
+    """A node's registry and door over the shared store; `crash` and start again as one pleases."""
+
+    def __init__(self, name: str, store: SqlStore, bus: LossyBus) -> None:
+        clock = SystemClock()
+        around = Surroundings(
+            settings=GatewaySettings(),
+            store=store,
+            bus=bus,
+            clock=clock,
+            randomness=SystemRandomness(),
+            signing_budget=SigningBudget(),
+            takeovers=Takeovers(),
+        )
+        house = House(node=name, organization=ORGANIZATION, peppers=PEPPERS)
+        self.name = name
+        self.door = Door(house, around, AttemptLog(store, clock))
+        self.sessions = Sessions(store=store, bus=bus, clock=clock, node=name)
+
+
+class Registries(RuleBasedStateMachine):
+    """Two nodes; a connection claims, registers, ends and is forgotten, each a step of its own."""
+
+    loop: ClassVar[asyncio.AbstractEventLoop]
+    store: ClassVar[SqlStore]
+
+    def do(self, work: Coroutine[Any, Any, T]) -> T:
+        async def and_the_bus() -> T:
+            result = await work
+            while self.bus._tasks:  # what was hinted has arrived
+                await asyncio.wait(self.bus._tasks)
+            return result
+
+        return self.loop.run_until_complete(and_the_bus())
+
+    @initialize()
+    def houses(self) -> None:
+        self.bus = LossyBus()
+        self.nodes = {name: Node(name, self.store, self.bus) for name in NODES}
+        self.stations = [registered() for _ in set(STATIONS)]
+        self.sockets: list[Socket] = []  # not forgotten yet
+        self.do(self._open())
+
+    async def _open(self) -> None:
+        async with self.store.writing() as work:
+            for station in self.stations:
+                await work.stations.add(station)
+            await work.commit()
+        for node in self.nodes.values():
+            await node.sessions.start()
+
+    @rule(number=st.sampled_from(STATIONS), node=st.sampled_from(NODES), lost=st.booleans())
+    def claim(self, number: int, node: str, lost: bool) -> None:
+        """As far as the commit; the 101 is on its way."""
+        self.bus.loses = lost
+        self.sockets.append(self.do(self._claim(self.stations[number], self.nodes[node])))
+
+    async def _claim(self, station: Station, node: Node) -> Socket:
+        decided_at = time.monotonic()
+        async with self.store.reading() as work:
+            outbox_seen = await work.outbox.last_sequence()
+        admitted = Admitted(station, TWO, "ocpp2.0.1")
+        visitor = Visitor(listener=TWO, host="127.0.0.1", port=1)
+        epoch = await node.door._claim(visitor, admitted)
+        assert isinstance(epoch, int)
+        claim = Claim(
+            admitted=admitted, epoch=epoch, decided_at=decided_at, outbox_seen=outbox_seen
+        )
+        return Socket(node.name, claim)
+
+    def _some(self, which: int, registered: bool | None = None) -> Socket | None:
+        those = [one for one in self.sockets if registered in {None, one.registered}]
+        return those[which % len(those)] if those else None
+
+    @precondition(lambda self: self.sockets)
+    @rule(which=st.integers(0, 50))
+    def register(self, which: int) -> None:
+        if (one := self._some(which, registered=False)) is not None:
+            one.registered = True
+            self.nodes[one.node].sessions.register(one)
+
+    @precondition(lambda self: self.sockets)
+    @rule(which=st.integers(0, 50), lost=st.booleans())
+    def leave_before_the_101(self, which: int, lost: bool) -> None:
+        if (one := self._some(which, registered=False)) is not None:
+            self.bus.loses = lost
+            one.is_live = False
+            self.sockets.remove(one)
+            self.do(self.nodes[one.node].door._undo(one.claim))
+
+    @precondition(lambda self: self.sockets)
+    @rule(which=st.integers(0, 50))
+    def close_or_abort(self, which: int) -> None:
+        """The socket has ended; whoever served it has not noticed yet."""
+        if (one := self._some(which)) is not None:
+            one.is_live = False
+
+    @precondition(lambda self: self.sockets)
+    @rule(which=st.integers(0, 50))
+    def late_close(self, which: int) -> None:
+        """The close is handled at last, whatever has happened since."""
+        if (one := self._some(which, registered=True)) is not None and not one.is_live:
+            self._forget(one)
+
+    def _forget(self, one: Socket) -> None:
+        self.sockets.remove(one)
+        self.nodes[one.node].sessions.unregister(one)
+        self.do(self.nodes[one.node].door.leave(one.claim))
+
+    @rule(number=st.sampled_from(STATIONS), lost=st.booleans())
+    def order(self, number: int, lost: bool) -> None:
+        """An operator closes the station's session; the hint may be lost."""
+        self.bus.loses = lost
+        self.do(self._order({"station_id": str(self.stations[number].id)}))
+
+    @precondition(lambda self: self.sockets)
+    @rule(which=st.integers(0, 50), lost=st.booleans())
+    def revoke(self, which: int, lost: bool) -> None:
+        """An order for one connection alone, which may be on its way in still."""
+        self.bus.loses = lost
+        one = self.sockets[which % len(self.sockets)]
+        order = {"station_id": str(one.station_id), "certificate_id": str(one.certificate_id)}
+        self.do(self._order(order))
+
+    async def _order(self, order: Json) -> None:
+        async with self.store.writing() as work:
+            await work.outbox.add(SESSIONS_CLOSE, order)
+            await work.commit()
+        with contextlib.suppress(BusError):
+            await self.bus.publish(SESSIONS_CLOSE, order)
+
+    @rule(node=st.sampled_from(NODES))
+    def poll(self, node: str) -> None:
+        self.do(self.nodes[node].sessions.catch_up())
+
+    @rule(node=st.sampled_from(NODES))
+    def restart(self, node: str) -> None:
+        """The process dies with its sockets; nothing of it is handled any more."""
+        self.do(self.nodes[node].sessions.stop())  # a dead process hears nothing
+        for one in [one for one in self.sockets if one.node == node]:
+            one.is_live = False
+            self.sockets.remove(one)
+        self.nodes[node] = Node(node, self.store, self.bus)
+        self.do(self.nodes[node].sessions.start())
+
+    @invariant()
+    def no_entry_is_older_than_a_live_one_beside_it(self) -> None:
+        for one in getattr(self, "sockets", ()):
+            if one.registered and one.is_live:
+                entry = self.nodes[one.node].sessions.of_station(one.station_id)
+                assert entry is one, "a live socket that the registry does not know"
+
+    @rule()
+    def quiesce(self) -> None:
+        """Everything under way is done: now the registry, the sockets and the database agree."""
+        self.bus.loses = True
+        for one in self.sockets:
+            if not one.registered:
+                one.registered = True
+                self.nodes[one.node].sessions.register(one)
+        for node in NODES:
+            self.poll(node)
+        for one in [one for one in self.sockets if not one.is_live]:
+            self._forget(one)
+        for station in self.stations:
+            self._agree(station)
+
+    def _agree(self, station: Station) -> None:
+        live = [one for one in self.sockets if one.station_id == station.id]
+        entries = [
+            entry
+            for node in self.nodes.values()
+            if (entry := node.sessions.of_station(station.id)) is not None
+        ]
+        assert entries == live
+        assert len(live) <= 1, "two live sockets for one station"
+        row = self.do(self._row(station))
+        if not live:
+            assert row is None
+        else:
+            assert row is not None
+            assert (row.epoch, row.node) == (live[0].epoch, live[0].node)
+
+    async def _row(self, station: Station) -> Any:
+        async with self.store.reading() as work:
+            return await work.sessions.current(station.id)
+
+    def teardown(self) -> None:
+        if not hasattr(self, "nodes"):
+            return
+        self.quiesce()
+        for one in list(self.sockets):
+            one.is_live = False
+            self._forget(one)
+        assert [len(node.sessions) for node in self.nodes.values()] == [0, 0]
+        for node in self.nodes.values():
+            self.do(node.sessions.stop())
+        for station in self.stations:
+            assert self.do(self._row(station)) is None
+        self.loop.run_until_complete(self.bus.close())
+
+
+def registered() -> Station:
+    name = uuid4().hex[:12]
+    return Station(
+        id=uuid4(),
+        identity=parse_identity(name),
+        registered_as=name,
+        serial_number=parse_serial_number(name),
+        security_profile=TWO,
+        minimum_security_profile=TWO,
+        registration_status=RegistrationStatus.ACCEPTED,
+        created_at=datetime.now(UTC),
+    )
+
+
+@pytest.fixture
+def shared_store() -> Iterator[None]:
+    """One store for all examples; in memory-backed storage where there is any, for speed."""
+    memory = Path("/dev/shm")
+    directory = tempfile.mkdtemp(dir=memory if memory.is_dir() else None)
+    loop = asyncio.new_event_loop()
+    store = SqlStore(f"sqlite+aiosqlite:///{directory}/csms.db")
+    loop.run_until_complete(store.migrate())
+    Registries.loop, Registries.store = loop, store
+    yield
+    loop.run_until_complete(store.close())
+    loop.close()
+    shutil.rmtree(directory)
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.usefixtures("shared_store")
+def test_no_interleaving_parts_the_registry_from_the_sockets(scoreboard: Scoreboard) -> None:
+    row = scoreboard.row("A03 P17", "interleavings of two nodes' registries and one store")
+    run_state_machine_as_test(
+        Registries,
+        settings=settings(
+            max_examples=SIZES.interleavings,
+            stateful_step_count=12,
+            deadline=None,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+    row.count(SIZES.interleavings)
