@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import shutil
 import tempfile
 import time
@@ -45,14 +46,18 @@ from csms.domain.takeovers import Takeovers
 from csms.gateway.attempts import AttemptLog
 from csms.gateway.connection import Claim, Surroundings
 from csms.gateway.handshake import Door, House
+from csms.gateway.server import Gateway
 from csms.gateway.sessions import Sessions
 from csms.gateway.visitor import Visitor
 from csms.ports.bus import SESSIONS_CLOSE, BusError, Json
 from csms.settings import GatewaySettings
 from csms.store.unit_of_work import SqlStore
+from tests.attacks.entering import Credential, certified, request_of, tls_of
+from tests.attacks.hostile import HostileStation, frame
+from tests.attacks.keep import Keep, keep
 from tests.attacks.scoreboard import Scoreboard
 from tests.attacks.sizes import SIZES
-from tests.fixtures.gateway_house import PEPPERS
+from tests.fixtures.gateway_house import PEPPERS, World
 from tests.fixtures.pki_small import ORGANIZATION
 
 T = TypeVar("T")
@@ -356,3 +361,187 @@ def test_no_interleaving_parts_the_registry_from_the_sockets(scoreboard: Scorebo
         ),
     )
     row.count(SIZES.interleavings)
+
+
+# Real sockets at two gateways
+
+
+class Crowd:
+    """Stations that come, go, break off and throw each other out, at random."""
+
+    def __init__(self, fort: Keep, other: Gateway, ports: dict[str, int], seed: int) -> None:
+        self.fort = fort
+        self.gateways = (fort.home.gateway, other)
+        self.ports = (fort.home.ports, ports)
+        self.random = random.Random(seed)
+        self.stations = [fort.add(f"cs{number}", f"SN{number}") for number in range(6)]
+        self.how = {
+            station.id: (3, certified(fort, station))
+            if number % 2
+            else (2, Credential(station.identity))
+            for number, station in enumerate(self.stations)
+        }
+        self.contexts = {
+            station.id: tls_of(fort, self.how[station.id][1]) for station in self.stations
+        }
+        self.wires: dict[UUID, list[HostileStation]] = {one.id: [] for one in self.stations}
+
+    def step(self) -> None:
+        station = self.random.choice(self.stations)
+        act = self.random.choice(
+            (self._open, self._open, self._open, self._end, self._end, self._race, self._break_off)
+        )
+        act(station)
+
+    def _visit(self, station: Station) -> HostileStation:
+        profile, _ = self.how[station.id]
+        port = self.random.choice(self.ports)[str(profile)]
+        return HostileStation(port, context=self.contexts[station.id], seconds=20)
+
+    def _request(self, station: Station) -> bytes:
+        return request_of(self.how[station.id][1])
+
+    def _open(self, station: Station) -> None:
+        wire = self._visit(station)
+        self.wires[station.id].append(wire)
+        assert wire.ask(self._request(station)).status == 101
+
+    def _end(self, station: Station) -> None:
+        """The newest goes: by a close frame, by FIN, by RST, with half a message said."""
+        if not self.wires[station.id]:
+            return
+        wire = self.wires[station.id].pop()
+        how = self.random.choice(("close", "fin", "reset", "half"))
+        with contextlib.suppress(OSError):  # it may have been thrown out before
+            if how == "close":
+                wire.send(frame(b"\x03\xe8", opcode=8))
+                wire.close_code()
+            elif how == "half":
+                wire.send(frame(b"[2,", announced=200))
+        if how in {"fin", "close"}:
+            wire.close()
+        else:
+            wire.reset()
+
+    def _race(self, station: Station) -> None:
+        """Several at once, on both nodes: whoever is admitted last wins, whichever that is."""
+        wires = [self._visit(station) for _ in range(3)]
+        self.wires[station.id] += wires
+        for wire in wires:
+            wire.send(self._request(station))
+        for wire in wires:  # one that was replaced before its 101 may never get it
+            with contextlib.suppress(OSError):
+                wire.read_answer()
+
+    def _break_off(self, station: Station) -> None:
+        """Away with RST behind the request: it may have taken the place, or not."""
+        wire = self._visit(station)
+        wire.send(self._request(station))
+        wire.reset()
+
+    def agree(self) -> int:
+        """Wait until all is quiet; then registries, database and sockets must say the same."""
+        until = time.monotonic() + 20
+        while not self._is_quiet():
+            assert time.monotonic() < until, [gateway.health() for gateway in self.gateways]
+            time.sleep(0.01)
+        live = 0
+        for station in self.stations:
+            held = self.fort.now(
+                lambda station=station: [
+                    session.epoch
+                    for gateway in self.gateways
+                    if (session := gateway._sessions.of_station(station.id)) is not None
+                ]
+            )
+            row = self.fort.session_of(station)
+            assert held == ([] if row is None else [row.epoch])
+            alive = [wire for wire in self.wires[station.id] if answers(wire)]
+            assert len(alive) == len(held), f"{len(alive)} sockets live, {len(held)} entries"
+            for wire in self.wires[station.id]:
+                if wire not in alive:
+                    wire.close()
+            self.wires[station.id] = alive
+            live += len(alive)
+        return live
+
+    def _is_quiet(self) -> bool:
+        """Nobody is at the door, every task serves a session, and every session's row is there."""
+        for gateway in self.gateways:
+            health = self.fort.now(gateway.health)
+            if health.strangers or health.tasks != health.sessions:
+                return False
+        held = self.fort.now(lambda: sum(len(gateway._sessions) for gateway in self.gateways))
+        rows = sum(self.fort.session_of(station) is not None for station in self.stations)
+        return bool(held == rows)
+
+    def leave(self) -> None:
+        for wires in self.wires.values():
+            while wires:
+                wires.pop().close()
+
+
+def sockets_open() -> int:
+    """Of this process: the gateways' and ours."""
+    count = 0
+    for path in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):  # closed while we look
+            count += str(path.readlink()).startswith("socket:")
+    return count
+
+
+def answers(wire: HostileStation) -> bool:
+    try:
+        return bool(wire.call("Heartbeat", {})[0] == 3)
+    except (AssertionError, OSError):  # a close frame, or the end
+        return False
+
+
+async def second_gateway(fort: Keep) -> tuple[Gateway, dict[str, int]]:
+    """Another node on the same store and bus."""
+    first, home = fort.home.gateway, fort.home
+    gateway = Gateway(
+        settings=first._settings,
+        bind="127.0.0.1",
+        node="node-2",
+        organization=ORGANIZATION,
+        peppers=PEPPERS,
+        policy=first._policy,
+        chain_file=home.world.listener,
+        key_file=home.world.listener,
+        station_issuers_pem=[home.world.stations.pem],
+        store=home.store,
+        bus=home.bus,
+        clock=SystemClock(),
+        randomness=SystemRandomness(),
+    )
+    return gateway, await gateway.start()
+
+
+@pytest.mark.timeout(600)
+def test_whatever_sockets_do_the_registries_say_who_is_there(
+    tmp_path_factory: pytest.TempPathFactory, scoreboard: Scoreboard
+) -> None:
+    row = scoreboard.row("A03 P17", "random open, close, RST, replace, race on two gateways")
+    seed = random.randrange(1 << 32)
+    world = World(tmp_path_factory.mktemp("world"))
+    with keep(world, tmp_path_factory.mktemp("keep")) as fort, fort.bounded_lag():
+        other, ports = fort.do(second_gateway(fort))
+        try:
+            before = sockets_open()
+            crowd = Crowd(fort, other, ports, seed)
+            most = 0
+            for number in range(1, SIZES.socket_steps + 1):
+                with row.attempt():
+                    crowd.step()
+                    if number % 25 == 0:
+                        most = max(most, crowd.agree())
+            crowd.leave()
+            assert crowd.agree() == 0
+            assert sockets_open() <= before
+            row.measure(f"up to {most} live sessions at once")
+        except AssertionError as error:
+            error.add_note(f"seed {seed}")
+            raise
+        finally:
+            fort.do(other.stop())
