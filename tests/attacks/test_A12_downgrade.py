@@ -83,7 +83,9 @@ def test_nothing_lower_opens_the_door_though_the_password_is_right(
     seen_by_worker: bool,
     is_connected: bool,
 ) -> None:
-    row = scoreboard.row("A12", "3 to 2, 3 to 1, 2 to 1 with the right password")
+    when = ("before" if not seen_by_worker else "after") + " the worker has seen it"
+    beside = "beside the session" if is_connected else "with nobody connected"
+    row = scoreboard.row("A12", f"3 to 2, 3 to 1, 2 to 1, right password, {beside}, {when}")
     with keep(world, tmp_path, **PROFILE_1) as fort, Witness(fort), fort.bounded_lag():
         for reached, tried in LOWER:
             station, how = at_profile(fort, f"cs{reached}{tried}", reached)
@@ -175,7 +177,8 @@ CHANGES = [
 def test_people_do_not_lower_it_and_send_no_network_profile_that_would(
     world: World, tmp_path: Path, scoreboard: Scoreboard, seen_by_worker: bool
 ) -> None:
-    row = scoreboard.row("A12", "lowered by the operator, or by a CALL to the station")
+    when = ("before" if not seen_by_worker else "after") + " the worker has seen it"
+    row = scoreboard.row("A12", f"lowered by the operator, or by a CALL to the station, {when}")
     with keep(world, tmp_path, **PROFILE_1) as fort:
         station, how = at_profile(fort, "cs3", 3)
         with enter(fort, 3, how) as wire:
