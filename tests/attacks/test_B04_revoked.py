@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import ssl
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Sequence
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,6 +19,7 @@ from csms.domain.certificate import RevocationReason
 from csms.domain.station import Station
 from csms.operations.revoke_certificate import Revoked, revoke_certificate
 from csms.ports.bus import BusError, Json
+from csms.ports.store import StoreUnavailable
 from tests.attacks.entering import (
     OPERATOR,
     Credential,
@@ -307,19 +309,54 @@ def test_many_revoked_at_once_all_end_and_nobody_else_does(
         assert [wire.call("Heartbeat", {})[0] for wire in wires] == [3] * 3
 
 
-def test_a_session_does_not_outlive_its_certificate(
+@pytest.mark.timeout(240)
+def test_a_revocation_in_the_very_moment_of_a_connection_is_never_lost(
     world: World, tmp_path: Path, scoreboard: Scoreboard
 ) -> None:
-    """And comes back by it no more."""
-    row = scoreboard.row("P10", "the certificate of a live session expires")
+    """Whichever comes first, at whatever step of the door: in the end nobody is in."""
+    row = scoreboard.row("B04 P10", "revoked while being let in, at random moments")
+    moments = random.Random(4)
+    admitted = 0
     with keep(world, tmp_path) as fort, Witness(fort):
-        for number in range(2):
+        for number in range(SIZES.revocations_at_once):
+            station = fort.add(f"cs{number}", f"SN{number}")
+            credential = certified(fort, station)
+            wire = visit(fort, 3, credential)
+            delay = moments.uniform(0, 0.1)
+
+            async def soon(credential: Credential = credential, delay: float = delay) -> None:
+                await asyncio.sleep(delay)
+                await _revoke(fort, credential, RevocationReason.KEY_COMPROMISE)
+
+            with row.attempt():
+                revoking = asyncio.run_coroutine_threadsafe(soon(), fort._loop)
+                status = wire.ask(request_of(credential)).status
+                assert status in {101, 403}
+                if status == 101:
+                    admitted += 1
+                    assert Talker(wire, str(number)).ends(A_GUARD).code == 1008
+                wire.close()
+                revoking.result(A_GUARD)
+                stays_out(fort, credential)
+        row.measure(f"{admitted} were let in and cut off")
+
+
+def test_a_session_does_not_outlive_its_certificate(
+    world: World, tmp_path: Path, scoreboard: Scoreboard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even when the database hangs; and by that certificate nobody comes back."""
+    row = scoreboard.row("P10", "the certificate of a live session expires; the database hangs")
+    with keep(world, tmp_path) as fort, Witness(fort):
+        for number, hangs in enumerate((False, True)):
             station = fort.add(f"CS00{number}", f"SN00{number}")
             ends_at = datetime.now(UTC) + timedelta(seconds=1.5)
             credential = certified(fort, station, not_after=ends_at)
             talker = Talker(enter(fort, 3, credential), "expiring")
-            with row.attempt():
+            with row.attempt(), monkeypatch.context() as patch:
+                if hangs:
+                    patch.setattr(fort.home.store, "reading", never)
                 assert talker.ends(A_GUARD).code == 1008
+                patch.undo()
                 late = datetime.now(UTC) - ends_at
                 assert late >= timedelta(0), "before its time"
                 row.measure(f"{late.total_seconds() * 1000:.0f} ms late")
@@ -327,3 +364,11 @@ def test_a_session_does_not_outlive_its_certificate(
                 with visit(fort, 3, credential) as visitor:
                     assert visitor.ask(request_of(credential)).status == 403
                 assert fort.refusals() == ["certificate_expired"]
+
+
+@asynccontextmanager
+async def never() -> AsyncIterator[None]:
+    """A unit of work that does not begin for as long as the test looks."""
+    await asyncio.sleep(5)
+    raise StoreUnavailable("as the driver gives up")
+    yield
