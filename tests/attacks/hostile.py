@@ -115,6 +115,8 @@ class HostileStation:
         self.socket: socket.socket = socket.create_connection(
             ("127.0.0.1", port), timeout=seconds, source_address=origin
         )
+        # What is written goes out now: Nagle waits 40 ms for an acknowledgement on every visit.
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if context is not None:
             try:
                 self.socket = context.wrap_socket(
