@@ -34,6 +34,7 @@ ADVICE: Final[Mapping[R, str]] = {
     R.CERTIFICATE_EXPIRED: "the certificate has expired: get a new one on profile 2",
     R.CERTIFICATE_NOT_YET_VALID: "the certificate is not valid yet: compare the clocks",
     R.CERTIFICATE_IS_CA: "a CA certificate is no station's certificate",
+    R.CERTIFICATE_PURPOSE: "the certificate is not made for authentication",
     R.CERTIFICATE_COMMON_NAME: "the certificate's CN is not the registered serial number",
     R.CERTIFICATE_ORGANIZATION: "the certificate's O is not this CSMS's organization",
     R.BLOCKED: "the station is blocked",

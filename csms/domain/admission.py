@@ -24,7 +24,12 @@ from enum import StrEnum
 from http import HTTPStatus
 from typing import Final, assert_never
 
-from csms.domain.certificate import ADMISSIBLE, CertificateRecord, CertificateStatus
+from csms.domain.certificate import (
+    ADMISSIBLE,
+    CertificateRecord,
+    CertificateStatus,
+    CertificateUse,
+)
 from csms.domain.password import PasswordRecord, Peppers, matching_record
 from csms.domain.station import (
     IdentityInvalid,
@@ -63,6 +68,7 @@ class RefusalReason(StrEnum):
     CERTIFICATE_EXPIRED = "certificate_expired"
     CERTIFICATE_NOT_YET_VALID = "certificate_not_yet_valid"
     CERTIFICATE_IS_CA = "certificate_is_ca"
+    CERTIFICATE_PURPOSE = "certificate_purpose"
     CERTIFICATE_COMMON_NAME = "certificate_common_name"
     CERTIFICATE_ORGANIZATION = "certificate_organization"
     BLOCKED = "blocked"
@@ -91,7 +97,8 @@ class PresentedCertificate:
     organizations: tuple[str, ...]
     not_before: datetime
     not_after: datetime
-    is_ca: bool
+    is_ca: bool  # or carries what only a CA may
+    may_authenticate: bool  # of version 3, and its keyUsage allows signing a handshake
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,7 +223,8 @@ def _by_password(
             raise _Refusal(RefusalReason.CREDENTIALS_MALFORMED)
         case BasicCredentials(user_name, password):
             # identifierString is case-insensitive (T8): the canonical forms are compared.
-            same_user = hmac.compare_digest(user_name.lower().encode(), identity.encode())
+            # Bytes, for `str.lower` makes a k of the Kelvin sign, and identifierString is ASCII.
+            same_user = hmac.compare_digest(user_name.encode().lower(), identity.encode())
             slot = matching_record(password, station.passwords if station else (), peppers)
         case unreachable:
             assert_never(unreachable)
@@ -257,7 +265,8 @@ def _in_force(presented: PresentedCertificate, record: CertificateRecord, now: d
         raise _Refusal(RefusalReason.CERTIFICATE_EXPIRED)
     if now < max(record.not_before, presented.not_before):
         raise _Refusal(RefusalReason.CERTIFICATE_NOT_YET_VALID)
-    if record.status not in ADMISSIBLE:
+    # A V2G certificate speaks for the station to vehicles, and not to us (B09).
+    if record.status not in ADMISSIBLE or record.use is not CertificateUse.CHARGING_STATION:
         raise _Refusal(RefusalReason.CERTIFICATE_NOT_ADMISSIBLE)
 
 
@@ -267,6 +276,8 @@ def _names(presented: PresentedCertificate, station: Station, organization: str)
     """
     if presented.is_ca:  # M2: OpenSSL lets a CA certificate in as a client
         raise _Refusal(RefusalReason.CERTIFICATE_IS_CA)
+    if not presented.may_authenticate:  # B08: OpenSSL takes keyAgreement and version 1 as well
+        raise _Refusal(RefusalReason.CERTIFICATE_PURPOSE)
     if presented.common_names != (station.serial_number,):
         raise _Refusal(RefusalReason.CERTIFICATE_COMMON_NAME)
     if presented.organizations != (organization,):

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, TypeVar
 
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from csms.domain.admission import PresentedCertificate
 
+_Extension = TypeVar("_Extension", bound=x509.ExtensionType)
 _NEVER: Final = datetime.min.replace(tzinfo=UTC)
 _ALWAYS_LATER: Final = datetime.max.replace(tzinfo=UTC)
 
@@ -34,6 +35,7 @@ def read_certificate(der: bytes) -> PresentedCertificate:
             not_before=_ALWAYS_LATER,
             not_after=_NEVER,
             is_ca=True,
+            may_authenticate=False,
         )
 
 
@@ -45,6 +47,7 @@ def _read(certificate: x509.Certificate, fingerprint: str) -> PresentedCertifica
         not_before=certificate.not_valid_before_utc,
         not_after=certificate.not_valid_after_utc,
         is_ca=_is_ca(certificate),
+        may_authenticate=_may_authenticate(certificate),
     )
 
 
@@ -55,8 +58,27 @@ def _texts(certificate: x509.Certificate, oid: x509.ObjectIdentifier) -> tuple[s
 
 
 def _is_ca(certificate: x509.Certificate) -> bool:
+    """Says that it is one, or carries what only a CA may (RFC 5280 §4.2.1.3, §4.2.1.10)."""
+    constraints = _extension(certificate, x509.BasicConstraints)
+    usage = _extension(certificate, x509.KeyUsage)
+    return (
+        (constraints is not None and constraints.ca)
+        or (usage is not None and usage.key_cert_sign)
+        or _extension(certificate, x509.NameConstraints) is not None
+    )
+
+
+def _may_authenticate(certificate: x509.Certificate) -> bool:
+    """RFC 5280 §4.2.1.3: where there is a keyUsage, digitalSignature; OpenSSL also takes
+    keyAgreement. A version 1 certificate says nothing of what it is for, and we make none. The
+    extended usage is OpenSSL's to check: clientAuth or absent (T3).
+    """
+    usage = _extension(certificate, x509.KeyUsage)
+    return certificate.version is x509.Version.v3 and (usage is None or usage.digital_signature)
+
+
+def _extension(certificate: x509.Certificate, kind: type[_Extension]) -> _Extension | None:
     try:
-        constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints)
+        return certificate.extensions.get_extension_for_class(kind).value
     except x509.ExtensionNotFound:
-        return False
-    return constraints.value.ca
+        return None

@@ -20,7 +20,7 @@ import uvloop
 
 from csms.domain.admission import RefusalReason
 from csms.domain.audit import AuditRecord
-from csms.domain.station import RegistrationStatus, Station
+from csms.domain.station import RegistrationStatus, Station, parse_identity
 from csms.ports.records import StationSession
 from tests.attacks.hostile import HostileStation, basic, client_tls, upgrade
 from tests.fixtures.gateway_house import PASSWORD, House, World, house
@@ -64,6 +64,17 @@ class Keep:
         """A registered station that may talk: it has booted as Accepted."""
         station = self.do(self.home.add(identity, serial_number, **more))
         self.do(self.home.booted(station, RegistrationStatus.ACCEPTED))
+        return station
+
+    def station(self, identity: str) -> Station:
+        """As it is on record; there must be one."""
+
+        async def read() -> Station | None:
+            async with self.home.store.reading() as work:
+                return await work.stations.by_identity(parse_identity(identity))
+
+        station = self.do(read())
+        assert station is not None
         return station
 
     def visit(self, profile: int, **more: Any) -> HostileStation:

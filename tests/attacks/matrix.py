@@ -10,11 +10,10 @@ import contextlib
 import ssl
 import time
 from collections import defaultdict
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 from csms.domain.audit import AuditRecord
@@ -78,10 +77,12 @@ class Matrix:
         context: ssl.SSLContext | None = None,
         session: ssl.SSLSession | None = None,
         resumes: bool | None = None,
+        meanwhile: Callable[[], None] | None = None,
     ) -> Answer:
         """One visit. `names`: the canonical identities that its row may bear, if any.
 
         A handshake that is refused is an empty answer. `resumes`: the session has to be, or not.
+        `meanwhile` happens between the handshake and the request.
         """
         source = self.address()
         answer = Answer(b"")
@@ -91,6 +92,8 @@ class Matrix:
                 self.fort.port(profile), context=context, session=session, source=source
             )
             with peer:
+                if meanwhile is not None:
+                    meanwhile()
                 answer = peer.ask(request)
                 if resumes is not None:
                     assert peer.resumed is resumes, what
@@ -174,17 +177,3 @@ def proven(fort: Keep, stations: Sequence[Station]) -> dict[str, SecurityProfile
         return found
 
     return fort.do(read())
-
-
-def batches(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
-    for at in range(0, len(items), size):
-        yield items[at : at + size]
-
-
-def all_of(work: Sequence[Coroutine[Any, Any, Any]]) -> Coroutine[Any, Any, list[Any]]:
-    """One after another, in one trip to the gateway's loop."""
-
-    async def run() -> list[Any]:
-        return [await one for one in work]
-
-    return run()

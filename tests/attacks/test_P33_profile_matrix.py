@@ -1,7 +1,7 @@
 """P33: which door opens for whom, over all doors.
 
-Three listeners × what the client speaks × what it shows × the subprotocol × how the station
-stands. What is expected comes from the requirements of OCPP 2.0.1 block A, cited at each rule, and
+Three listeners, what the client speaks, what it shows, the subprotocol, how the station stands:
+each with each. What is expected comes from the requirements of OCPP 2.0.1 block A, cited at each rule, and
 never from the product: `expected` knows nothing of `csms.domain.admission`.
 """
 
@@ -281,7 +281,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 def test_exactly_the_doors_open_that_the_requirements_open(
     world: World, tmp_path_factory: pytest.TempPathFactory, scoreboard: Scoreboard
 ) -> None:
-    row = scoreboard.row("P33 A01", "listener × TLS × credentials × subprotocol × standing")
+    row = scoreboard.row("P33 A01", "listener, TLS, credentials, subprotocol, standing")
     settings = {"profile1_port": 0, "profile1_networks": ["127.0.0.0/8"]}
     with keep(world, tmp_path_factory.mktemp("keep"), **settings) as fort, Witness(fort):
         matrix, street = Matrix(fort), Street(world, fort)

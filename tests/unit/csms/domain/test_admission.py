@@ -71,6 +71,7 @@ PRESENTED = PresentedCertificate(
     not_before=NOW - HOUR,
     not_after=NOW + HOUR,
     is_ca=False,
+    may_authenticate=True,
 )
 BY_PASSWORD = HandshakeFacts(
     listener=SecurityProfile.TLS_BASIC,
@@ -166,7 +167,9 @@ CERTIFICATE_REFUSALS: list[tuple[RefusalReason, Change, Change, Change]] = [
         (R.CERTIFICATE_NOT_ADMISSIBLE, {}, {"status": status}, {})
         for status in sorted(set(CertificateStatus) - ADMISSIBLE - {CertificateStatus.REVOKED})
     ],
+    (R.CERTIFICATE_NOT_ADMISSIBLE, {}, {"use": CertificateUse.V2G}, {}),
     (R.CERTIFICATE_IS_CA, {"is_ca": True}, {}, {}),
+    (R.CERTIFICATE_PURPOSE, {"may_authenticate": False}, {}, {}),
     *[
         (R.CERTIFICATE_COMMON_NAME, {"common_names": names}, {}, {})
         for names in (
@@ -207,6 +210,15 @@ def test_profile_3_needs_a_certificate_a_record_and_a_station() -> None:
 def test_a_password_opens_nothing_on_profile_3() -> None:
     facts = replace(BY_CERTIFICATE, certificate=None, basic=BY_PASSWORD.basic)
     assert decided(facts) == Refused(HTTPStatus.FORBIDDEN, R.CERTIFICATE_MISSING)
+
+
+def test_the_user_name_is_ascii() -> None:
+    """The Kelvin sign is a k to Unicode; identifierString has no such letter (A08)."""
+    station = replace(STATION, identity=parse_identity("k1"))
+    facts = replace(
+        BY_PASSWORD, identity=station.identity, basic=BasicCredentials("\u212a1", "pass:word")
+    )
+    assert decided(facts, station) == Refused(HTTPStatus.UNAUTHORIZED, R.USER_NAME)
 
 
 def test_a_certificate_opens_nothing_on_profile_2() -> None:

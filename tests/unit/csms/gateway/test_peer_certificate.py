@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from csms.gateway.peer_certificate import read_certificate
+from tests.fixtures import pki_hostile
 from tests.fixtures.pki_small import SmallCA, name
 
 CN, ORG, OU = NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME, NameOID.ORGANIZATIONAL_UNIT_NAME
@@ -50,6 +51,55 @@ def test_every_common_name_is_seen_also_in_a_multi_valued_rdn() -> None:
 def test_a_ca_is_seen(constraints: x509.BasicConstraints, *, is_ca: bool) -> None:
     """M2."""
     assert read_certificate(der_of(name((CN, "SN1")), (constraints, True))).is_ca is is_ca
+
+
+def usage(*allowed: str) -> tuple[x509.KeyUsage, bool]:
+    names = (
+        "digital_signature",
+        "content_commitment",
+        "key_encipherment",
+        "data_encipherment",
+        "key_agreement",
+        "key_cert_sign",
+        "crl_sign",
+        "encipher_only",
+        "decipher_only",
+    )
+    return x509.KeyUsage(**{each: each in allowed for each in names}), True
+
+
+def test_what_only_a_ca_may_carry_makes_a_ca() -> None:
+    """RFC 5280 §4.2.1.3, §4.2.1.10."""
+    subject = name((CN, "SN1"))
+    assert read_certificate(der_of(subject, usage("digital_signature", "key_cert_sign"))).is_ca
+    constraints = x509.NameConstraints([x509.DNSName("example.com")], None)
+    assert read_certificate(der_of(subject, (constraints, True))).is_ca
+    assert not read_certificate(der_of(subject, usage("digital_signature"))).is_ca
+
+
+def test_a_key_authenticates_when_its_usage_allows_it_or_is_not_said() -> None:
+    """B08: keyAgreement passes OpenSSL as a client's usage."""
+    subject = name((CN, "SN1"))
+    assert read_certificate(GOOD).may_authenticate
+    assert read_certificate(der_of(subject, usage("digital_signature"))).may_authenticate
+    assert not read_certificate(der_of(subject, usage("key_agreement"))).may_authenticate
+
+
+@pytest.mark.parametrize(("version", "may"), [(None, False), (2, True)])
+def test_a_version_1_certificate_does_not_say_what_it_is_for(
+    version: int | None, *, may: bool
+) -> None:
+    now = datetime.now(UTC)
+    der = pki_hostile.certificate(
+        AUTHORITY.key,
+        issuer=AUTHORITY.certificate.subject.public_bytes(),
+        subject=pki_hostile.CS001,
+        public_key=pki_hostile.spki(AUTHORITY.key),
+        validity=(now, now),
+        version=version,
+    )
+    read = read_certificate(der)
+    assert (read.common_names, read.may_authenticate) == (("CS001",), may)
 
 
 def test_what_cannot_be_read_is_admitted_by_nothing() -> None:
