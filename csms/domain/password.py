@@ -19,6 +19,8 @@ PASSWORD_ALPHABET: Final = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ
 GENERATED_LENGTH: Final = 40
 MINIMUM_LENGTH: Final = 16  # A00.FR.205
 MAXIMUM_LENGTH: Final = 64  # errata 2025-09: BasicAuthPassword.maxLimit is at most 64
+# The one that holds, and changes of it that are undecided until the station reconnects.
+MOST_SLOTS: Final = 3
 _SALT_BYTES: Final = 16
 
 
@@ -40,7 +42,8 @@ class PasswordRecord:
     pending: bool = False
 
 
-# Verified against when there is no record, so that an unknown station costs what a known one does.
+# Verified against in place of records that are not there, so that an unknown station costs what a
+# known one does, and a password change under way cannot be told from outside (A06).
 _NOBODY: Final = PasswordRecord(salt=bytes(_SALT_BYTES), digest=bytes(32), pepper_version=0)
 
 
@@ -66,9 +69,9 @@ def hash_password(password: str, *, salt: bytes, peppers: Peppers) -> PasswordRe
 def matching_record(
     password: str, records: Sequence[PasswordRecord], peppers: Peppers
 ) -> PasswordRecord | None:
-    """The record this password belongs to, or None; every record is tried, none is skipped."""
+    """The record this password belongs to, or None; it is hashed as often whatever there is."""
     found: PasswordRecord | None = None
-    for record in records or (_NOBODY,):
+    for record in (*records, *[_NOBODY] * (MOST_SLOTS - len(records))):
         pepper = peppers.by_version.get(record.pepper_version, b"")
         same = hmac.compare_digest(record.digest, _digest(password, record.salt, pepper))
         if same and pepper:

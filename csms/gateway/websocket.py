@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from http import HTTPStatus
 from typing import Final, cast
 
 from websockets.asyncio.connection import Connection
 from websockets.asyncio.server import Server, ServerConnection
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 from websockets.frames import DATA_OPCODES, Frame
-from websockets.http11 import Request
+from websockets.http11 import Request, Response
 from websockets.protocol import Event, State
 from websockets.server import ServerProtocol
-from websockets.typing import Subprotocol
+from websockets.typing import StatusLike, Subprotocol
 
 from csms.domain.admission import SUBPROTOCOLS
 from csms.settings import GatewaySettings
@@ -43,6 +44,18 @@ _DEFLATE: Final = ServerPerMessageDeflateFactory(
 )
 
 
+class _QuietProtocol(ServerProtocol):
+    """The refusals that the library sends by itself, 414 and 431, say no more than ours: no date,
+    and the status's own phrase (A06).
+    """
+
+    def reject(self, status: StatusLike, text: str) -> Response:
+        del text
+        response = super().reject(status, f"{HTTPStatus(status).phrase}\n")
+        del response.headers["Date"]
+        return response
+
+
 class Serving:
     """What `ServerConnection.handshake` asks of its server."""
 
@@ -55,7 +68,7 @@ class Serving:
 
 class StationSocket(ServerConnection):
     def __init__(self, settings: GatewaySettings, serving: Serving, *, ping_jitter: float) -> None:
-        protocol = ServerProtocol(
+        protocol = _QuietProtocol(
             extensions=[_DEFLATE],
             subprotocols=[Subprotocol(name) for name in SUBPROTOCOLS],
             # Admission decides about it; the station's order is the preference (§3.1.2).

@@ -14,12 +14,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Final
 
 from csms.domain.access import Principal
 from csms.domain.audit import AuditAction, AuditRecord, Outcome
 from csms.domain.password import (
     GENERATED_LENGTH,
+    MOST_SLOTS,
     PasswordRecord,
     Peppers,
     generate_password,
@@ -40,8 +40,6 @@ from csms.ports.station_link import (
     StationLink,
 )
 from csms.ports.store import Store
-
-_MOST_SLOTS: Final = 3
 
 _Slots = tuple[PasswordRecord, ...]
 _Outcome = Callable[[_Slots], _Slots]
@@ -96,7 +94,7 @@ async def _beside_the_current(
         if session.profile is SecurityProfile.BASIC:
             raise Conflict("a password is never sent over an unencrypted connection")
         # An earlier change may be undecided still: its slot stays until a connection proves one.
-        if len(station.passwords) >= _MOST_SLOTS:
+        if len(station.passwords) >= MOST_SLOTS:
             raise Conflict("earlier password changes are undecided: the station must reconnect")
         await work.stations.replace_passwords(station.id, (*station.passwords, record))
         await work.commit()
