@@ -8,11 +8,13 @@ not notice. `refusals` reads what a negative case left behind.
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -20,10 +22,11 @@ import uvloop
 
 from csms.domain.admission import RefusalReason
 from csms.domain.audit import AuditRecord
+from csms.domain.password import hash_password
 from csms.domain.station import RegistrationStatus, Station, parse_identity
 from csms.ports.records import StationSession
 from tests.attacks.hostile import HostileStation, basic, client_tls, upgrade
-from tests.fixtures.gateway_house import PASSWORD, House, World, house
+from tests.fixtures.gateway_house import PASSWORD, PEPPERS, House, World, house
 
 T = TypeVar("T")
 LAG_STEP = 0.005
@@ -77,6 +80,22 @@ class Keep:
         assert station is not None
         return station
 
+    def set_passwords(self, station: Station, *passwords: str) -> None:
+        """The first holds; the others are changes that the station has not proved yet."""
+        slots = [
+            replace(
+                hash_password(password, salt=os.urandom(16), peppers=PEPPERS), pending=number > 0
+            )
+            for number, password in enumerate(passwords)
+        ]
+
+        async def replace_all() -> None:
+            async with self.home.store.writing() as work:
+                await work.stations.replace_passwords(station.id, slots)
+                await work.commit()
+
+        self.do(replace_all())
+
     def visit(self, profile: int, **more: Any) -> HostileStation:
         """A connection to that listener; TLS without a certificate unless `context` says more."""
         if profile > 1 and "context" not in more:
@@ -123,12 +142,15 @@ class Keep:
     def session_of(self, station: Station) -> StationSession | None:
         return self.do(self.home.session_of(station))
 
-    def quiet(self, seconds: float = 5) -> None:
-        """Wait until nobody but admitted stations is left."""
+    def eventually(self, check: Callable[[], bool], seconds: float = 5) -> None:
         until = time.monotonic() + seconds
-        while self.home.gateway.health().strangers:
+        while not check():
             assert time.monotonic() < until, self.home.gateway.health()
             time.sleep(0.01)
+
+    def quiet(self, seconds: float = 5) -> None:
+        """Wait until nobody but admitted stations is left."""
+        self.eventually(lambda: not self.home.gateway.health().strangers, seconds)
 
     # Lag
 

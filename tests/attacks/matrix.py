@@ -10,7 +10,7 @@ import contextlib
 import ssl
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -18,6 +18,7 @@ from uuid import uuid4
 
 from csms.domain.audit import AuditRecord
 from csms.domain.station import SecurityProfile, Station
+from csms.gateway.attempts import NOBODY
 from tests.attacks.hostile import Answer, HostileStation, client_tls
 from tests.attacks.keep import REASONS, Keep
 from tests.fixtures.gateway_house import PASSWORD
@@ -103,7 +104,7 @@ class Matrix:
     def verdict(self, *, secrets: tuple[str, ...] = (PASSWORD,)) -> list[Answer]:
         """Every cell is as expected on the wire and in the log; then the answers, in order."""
         self._wait_for_rows()
-        wrong = []
+        wrong: list[tuple[object, ...]] = []
         for visit in self._visits:
             records = self._rows[visit.source]
             got = [(visit.answer.status, record.reason) for record in records]
@@ -111,10 +112,19 @@ class Matrix:
             details = " ".join(str(record.details["detail"]) for record in records)
             if got != [(expected.status, expected.reason)] or expected.detail not in details:
                 wrong.append((visit.what, f"expected {expected}", got, details))
-            for record in records:
-                self._is_clean(visit, record, secrets)
+            wrong += [
+                (visit.what, flaw, record) for record in records for flaw in _flaws(visit, record)
+            ]
+            assert not any(secret in repr(records) for secret in secrets), visit.what
         assert not wrong, "\n".join([f"{len(wrong)} of {len(self)}:", *map(str, wrong[:40])])
         return [visit.answer for visit in self._visits]
+
+    def is_uniform(self) -> None:
+        """A06: one refusal for each status, to the byte, and no header that tells of us."""
+        said = {visit.answer.raw for visit in self._visits if not visit.expected.admitted}
+        assert len(said) == len({Answer(raw).status for raw in said}), said
+        for visit in self._visits:
+            assert visit.answer.header("Server") is visit.answer.header("Date") is None, visit.what
 
     def _wait_for_rows(self) -> None:
         """A handshake that failed is written after the peer has gone."""
@@ -127,13 +137,16 @@ class Matrix:
             if missing:
                 time.sleep(0.01)
 
-    def _is_clean(self, visit: _Visit, record: AuditRecord, secrets: tuple[str, ...]) -> None:
-        """A closed word, no secret beside it, and nobody's name but the one that was asked for."""
-        assert record.outcome == ("success" if record.reason is None else "refused"), visit.what
-        assert record.reason is None or record.reason in REASONS, visit.what
-        assert not any(secret in repr(record) for secret in secrets), visit.what
-        allowed = {f"station:{name}" for name in visit.names} | {"station:?"}
-        assert {record.actor, record.subject} <= allowed, (visit.what, record)
+
+def _flaws(visit: _Visit, record: AuditRecord) -> Iterator[str]:
+    """A closed word, and nobody's name but the one that was asked for."""
+    if record.outcome != ("success" if record.reason is None else "refused"):
+        yield f"the outcome is {record.outcome}"
+    if record.reason is not None and record.reason not in REASONS:
+        yield "the reason is none of ours"
+    nobody = set() if record.reason is None else {NOBODY}
+    if not {record.actor, record.subject} <= {f"station:{name}" for name in visit.names} | nobody:
+        yield "the name is another's"
 
 
 def credentials(fort: Keep, leaf: Leaf | None) -> Path | None:

@@ -21,6 +21,9 @@ def _size(ordinary: Any, full: Any) -> Any:
 class Sizes:
     """Counts, and seconds where the name says so. First the ordinary size, then the full one."""
 
+    # Admission
+    identity_probes: int = _size(200, 2_000)  # A06
+
     # Sessions
     interleavings: int = _size(400, 10_000)  # A03
     swaps: int = _size(15, 150)  # A02, on each profile

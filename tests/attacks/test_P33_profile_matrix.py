@@ -1,8 +1,8 @@
 """P33: which door opens for whom, over all doors.
 
 Three listeners, what the client speaks, what it shows, the subprotocol, how the station stands:
-each with each. What is expected comes from the requirements of OCPP 2.0.1 block A, cited at each rule, and
-never from the product: `expected` knows nothing of `csms.domain.admission`.
+each with each. What is expected comes from the requirements of OCPP 2.0.1 block A, cited at
+each rule, and never from the product: `expected` knows nothing of `csms.domain.admission`.
 """
 
 from __future__ import annotations
@@ -294,6 +294,7 @@ def test_exactly_the_doors_open_that_the_requirements_open(
                 settled.append(station)
                 visit(matrix, cell, identity, street.shown(cell.shows, number, station))
         matrix.verdict()
+        matrix.is_uniform()
         reached = proven(fort, [station for station in settled if station])
         for station, cell in zip(settled, table, strict=True):
             if station is not None:

@@ -633,6 +633,7 @@ def show_all(fort: Keep, forge: Forge, table: dict[str, Case]) -> int:
         show(matrix, why, case, station, shown)
         settled.append((station, case))
     matrix.verdict()
+    matrix.is_uniform()
     reached = proven(fort, [*(station for station, _ in settled), stations.another])
     assert reached.pop("another") is None
     for station, case in settled:
