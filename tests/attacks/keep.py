@@ -18,15 +18,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-import uvloop
-
 from csms.domain.admission import RefusalReason
 from csms.domain.audit import AuditRecord
 from csms.domain.password import hash_password
 from csms.domain.station import RegistrationStatus, Station, parse_identity
 from csms.ports.records import StationSession
 from tests.attacks.hostile import HostileStation, basic, client_tls, upgrade
-from tests.fixtures.gateway_house import PASSWORD, PEPPERS, House, World, house
+from tests.fixtures.gateway_house import LOOPS, PASSWORD, PEPPERS, House, World, house
 
 T = TypeVar("T")
 LAG_STEP = 0.005
@@ -203,7 +201,8 @@ class Witness:
 
 @contextmanager
 def keep(world: World, directory: Path, **settings: Any) -> Iterator[Keep]:
-    """Settings are those of `house`."""
+    """Settings are those of `house`, and `loop`, one of LOOPS."""
+    loop = settings.pop("loop", "uvloop")
     ready: Future[Keep] = Future()
     stop = asyncio.Event()
 
@@ -218,7 +217,7 @@ def keep(world: World, directory: Path, **settings: Any) -> Iterator[Keep]:
 
     def thread() -> None:
         try:
-            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
                 runner.run(main())
         except BaseException as error:
             if not ready.done():

@@ -22,6 +22,7 @@ class Sizes:
     """Counts, and seconds where the name says so. First the ordinary size, then the full one."""
 
     # Admission
+    loops: tuple[str, ...] = _size(("uvloop",), ("asyncio", "uvloop"))  # P33, P34, P36
     identity_probes: int = _size(200, 2_000)  # A06
 
     # Sessions

@@ -22,6 +22,7 @@ from tests.attacks.hostile import basic, upgrade
 from tests.attacks.keep import Keep, Witness, keep
 from tests.attacks.matrix import OPEN, TLS_1_2, TLS_1_3, Matrix, Verdict, proven, session_from, tls
 from tests.attacks.scoreboard import Scoreboard
+from tests.attacks.sizes import SIZES
 from tests.fixtures.gateway_house import PASSWORD, World
 from tests.fixtures.pki_small import Leaf, SmallCA
 
@@ -278,12 +279,14 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.parametrize("loop", SIZES.loops)
 def test_exactly_the_doors_open_that_the_requirements_open(
-    world: World, tmp_path_factory: pytest.TempPathFactory, scoreboard: Scoreboard
+    loop: str, world: World, tmp_path_factory: pytest.TempPathFactory, scoreboard: Scoreboard
 ) -> None:
-    row = scoreboard.row("P33 A01", "listener, TLS, credentials, subprotocol, standing")
+    row = scoreboard.row("P33 A01", f"listener, TLS, credentials, subprotocol, standing; {loop}")
     settings = {"profile1_port": 0, "profile1_networks": ["127.0.0.0/8"]}
-    with keep(world, tmp_path_factory.mktemp("keep"), **settings) as fort, Witness(fort):
+    directory = tmp_path_factory.mktemp("keep")
+    with keep(world, directory, loop=loop, **settings) as fort, Witness(fort):
         matrix, street = Matrix(fort), Street(world, fort)
         table = list(cells())
         assert len(table) == len(set(table))

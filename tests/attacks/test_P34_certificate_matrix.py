@@ -51,6 +51,7 @@ from tests.attacks.hostile import upgrade
 from tests.attacks.keep import Keep, Witness, keep
 from tests.attacks.matrix import OPEN, TLS_1_2, TLS_1_3, Matrix, Verdict, proven, session_from
 from tests.attacks.scoreboard import Scoreboard
+from tests.attacks.sizes import SIZES
 from tests.fixtures import pki_hostile as der
 from tests.fixtures.gateway_house import World
 from tests.fixtures.pki_small import ORGANIZATION, SmallCA
@@ -594,29 +595,33 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 
 @contextmanager
-def besieged(world: World, directory: Path) -> Iterator[Keep]:
-    with keep(world, directory) as fort, Witness(fort), fort.bounded_lag():
+def besieged(world: World, directory: Path, loop: str) -> Iterator[Keep]:
+    with keep(world, directory, loop=loop) as fort, Witness(fort), fort.bounded_lag():
         yield fort
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.parametrize("loop", SIZES.loops)
 def test_a_certificate_is_refused_for_the_one_thing_that_is_wrong_with_it(
-    world: World, tmp_path_factory: pytest.TempPathFactory, scoreboard: Scoreboard
+    loop: str, world: World, tmp_path_factory: pytest.TempPathFactory, scoreboard: Scoreboard
 ) -> None:
-    row = scoreboard.row("P34 B01-B10", "certificates wrong in one thing, full and resumed")
-    with besieged(world, tmp_path_factory.mktemp("keep")) as fort:
+    row = scoreboard.row(
+        "P34 B01-B10", f"certificates wrong in one thing, full and resumed; {loop}"
+    )
+    with besieged(world, tmp_path_factory.mktemp("keep"), loop) as fort:
         row.count(show_all(fort, Forge(world), TABLE))
     row.measure(f"{len(TABLE)} certificates, {OPENSSL}, loop at most {fort.worst_lag:.3f} s late")
 
 
+@pytest.mark.parametrize("loop", SIZES.loops)
 def test_below_a_careless_issuer_the_record_still_decides(
-    world: World, tmp_path_factory: pytest.TempPathFactory, scoreboard: Scoreboard
+    loop: str, world: World, tmp_path_factory: pytest.TempPathFactory, scoreboard: Scoreboard
 ) -> None:
     """M2: without a path length, a CA:TRUE leaf is a CA of the whole fleet to OpenSSL."""
-    row = scoreboard.row("P34 B08 B10", "an issuer without path length; MD5 and SHA-1")
+    row = scoreboard.row("P34 B08 B10", f"an issuer without path length; MD5 and SHA-1; {loop}")
     careless = World(tmp_path_factory.mktemp("world"))
     careless.stations = SmallCA("Stations", key=rsa_key(2048))
-    with besieged(careless, tmp_path_factory.mktemp("keep")) as fort:
+    with besieged(careless, tmp_path_factory.mktemp("keep"), loop) as fort:
         row.count(show_all(fort, Forge(careless), LENIENT))
 
 
@@ -723,14 +728,15 @@ CHANGES: dict[str, tuple[Change, Verdict]] = {
 }
 
 
+@pytest.mark.parametrize("loop", SIZES.loops)
 def test_what_changed_since_the_full_handshake_counts_in_a_resumed_one(
-    world: World, tmp_path_factory: pytest.TempPathFactory, scoreboard: Scoreboard
+    loop: str, world: World, tmp_path_factory: pytest.TempPathFactory, scoreboard: Scoreboard
 ) -> None:
     """M1, B04: TLS 1.2 resumes by session id whatever is set, and never looks at the certificate
     again. Full handshakes, and a request that was held back behind one, are refused as well."""
-    row = scoreboard.row("P34 B04 M1", "the record changes behind a full handshake")
+    row = scoreboard.row("P34 B04 M1", f"the record changes behind a full handshake; {loop}")
     forge = Forge(world)
-    with besieged(world, tmp_path_factory.mktemp("keep")) as fort:
+    with besieged(world, tmp_path_factory.mktemp("keep"), loop) as fort:
         matrix, stations = Matrix(fort), Neighbourhood(fort)
         for number, (what, (change, expected)) in enumerate(CHANGES.items()):
             station, shown = stations.with_leaf(forge)
@@ -774,15 +780,18 @@ def test_what_changed_since_the_full_handshake_counts_in_a_resumed_one(
         row.count(len(matrix))
 
 
+@pytest.mark.parametrize("loop", SIZES.loops)
 def test_a_session_is_resumed_on_its_own_port_of_its_own_node_alone(
-    world: World, tmp_path_factory: pytest.TempPathFactory, scoreboard: Scoreboard
+    loop: str, world: World, tmp_path_factory: pytest.TempPathFactory, scoreboard: Scoreboard
 ) -> None:
     """B05: each listener has a cache of its own, and TLS 1.3 gives no tickets."""
-    row = scoreboard.row("P34 B05", "a TLS session on another port, of another node or station")
+    row = scoreboard.row(
+        "P34 B05", f"a TLS session on another port, of another node or station; {loop}"
+    )
     forge = Forge(world)
     with (
-        besieged(world, tmp_path_factory.mktemp("keep")) as fort,
-        keep(world, tmp_path_factory.mktemp("other node")) as elsewhere,
+        besieged(world, tmp_path_factory.mktemp("keep"), loop) as fort,
+        keep(world, tmp_path_factory.mktemp("other node"), loop=loop) as elsewhere,
     ):
         matrix, stations = Matrix(fort), Neighbourhood(fort)
         station, shown = stations.with_leaf(forge)

@@ -17,6 +17,7 @@ from tests.attacks.hostile import KEY, basic, client_tls, frame
 from tests.attacks.keep import Keep, Witness, keep
 from tests.attacks.matrix import OPEN, Matrix, Verdict, proven
 from tests.attacks.scoreboard import Scoreboard
+from tests.attacks.sizes import SIZES
 from tests.fixtures.gateway_house import PASSWORD, World
 
 # Part 2, identifierString; the colon separates user and password and is no part of an identity
@@ -327,20 +328,21 @@ def settle(fort: Keep, identities: set[str]) -> dict[str, Station]:
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.parametrize("loop", SIZES.loops)
 @pytest.mark.parametrize("profile", [1, 2])
 def test_a_request_is_for_the_station_it_names_or_for_nobody(
     profile: int,
+    loop: str,
     world: World,
     tmp_path_factory: pytest.TempPathFactory,
     scoreboard: Scoreboard,
 ) -> None:
-    row = scoreboard.row(
-        "P36 A07 M16", f"targets, identities, requests in requests; port {profile}"
-    )
+    row = scoreboard.row("P36 A07 M16", f"targets and requests in requests; port {profile}, {loop}")
     settings = {"profile1_port": 0, "profile1_networks": ["127.0.0.0/8"]}
     # TLS changes nothing of it: there, one spelling of each octet is enough.
     table = [*(octets() if profile == 1 else ()), *targets(), *smuggling()]
-    with keep(world, tmp_path_factory.mktemp("keep"), **settings) as fort, Witness(fort):
+    directory = tmp_path_factory.mktemp("keep")
+    with keep(world, directory, loop=loop, **settings) as fort, Witness(fort):
         named = {cell.identity for cell in table if cell.identity}
         stations = settle(fort, {*named, OTHERS})
         matrix = Matrix(fort)
