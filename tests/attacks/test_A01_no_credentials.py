@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import pytest
 
-from tests.attacks.hostile import basic, upgrade
+from tests.attacks.hostile import basic, client_tls, upgrade
 from tests.attacks.keep import Witness, keep
+from tests.attacks.matrix import Matrix, Verdict
 from tests.attacks.scoreboard import Scoreboard
 from tests.fixtures.gateway_house import PASSWORD, World
 
+MISSING, MALFORMED, USER = "credentials_missing", "credentials_malformed", "user_name"
+RIGHT = basic("cs001", PASSWORD)
 NO_CREDENTIALS = {
-    "none": [],
-    "empty": ["Authorization:"],
-    "the scheme alone": ["Authorization: Basic"],
-    "empty user and password": [f"Authorization: {basic('', '')}"],
-    "Bearer": [f"Authorization: Bearer {PASSWORD}"],
-    "Digest": ['Authorization: Digest username="cs001", response="00"'],
-    "two headers, the second right": [
-        f"Authorization: {basic('cs001', 'x' * 40)}",
-        f"Authorization: {basic('cs001', PASSWORD)}",
-    ],
-    "two headers, both right": [f"Authorization: {basic('cs001', PASSWORD)}"] * 2,
-    "another header": [f"Proxy-Authorization: {basic('cs001', PASSWORD)}"],
-    "a cookie": [f"Cookie: Authorization={basic('cs001', PASSWORD)}"],
+    "none": ([], MISSING),
+    "empty": (["Authorization:"], MALFORMED),
+    "the scheme alone": (["Authorization: Basic"], MALFORMED),
+    "empty user and password": ([f"Authorization: {basic('', '')}"], USER),
+    "Bearer": ([f"Authorization: Bearer {PASSWORD}"], MALFORMED),
+    "Digest": (['Authorization: Digest username="cs001", response="00"'], MALFORMED),
+    "two headers, the second right": (
+        [f"Authorization: {basic('cs001', 'x' * 40)}", f"Authorization: {RIGHT}"],
+        MALFORMED,
+    ),
+    "two headers, both right": ([f"Authorization: {RIGHT}"] * 2, MALFORMED),
+    "another header": ([f"Proxy-Authorization: {RIGHT}"], MISSING),
+    "a cookie": ([f"Cookie: Authorization={RIGHT}"], MISSING),
 }
 
 
@@ -34,15 +37,26 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 def test_without_credentials_nobody_gets_in(
     world: World, tmp_path_factory: pytest.TempPathFactory, scoreboard: Scoreboard
 ) -> None:
-    row = scoreboard.row("A01", "no credentials, wrong schemes, two headers; profiles 1 and 2")
+    """On profile 3 there is none without a certificate, whatever else is shown."""
+    row = scoreboard.row("A01", "no credentials, wrong schemes, two headers; profiles 1 to 3")
     settings = {"profile1_port": 0, "profile1_networks": ["127.0.0.0/8"]}
     with keep(world, tmp_path_factory.mktemp("keep"), **settings) as fort, Witness(fort):
         station = fort.add("CS001", "SN001")
+        matrix = Matrix(fort)
         with fort.bounded_lag():
-            for profile in (1, 2):
-                for what, headers in NO_CREDENTIALS.items():
-                    with row.attempt(), fort.visit(profile) as visitor:
-                        answer = visitor.ask(upgrade("/ocpp/cs001", *headers))
-                        assert answer.status == 401, (profile, what)
-                        assert fort.refusals()[0].startswith("credentials_") or "empty" in what
+            for profile in (1, 2, 3):
+                context = client_tls(fort.trust) if profile > 1 else None
+                for what, (headers, reason) in NO_CREDENTIALS.items():
+                    by_tls = Verdict(0, "tls_handshake", "DID_NOT_RETURN_A_CERTIFICATE")
+                    matrix.knock(
+                        f"{what}, profile {profile}",
+                        by_tls if profile == 3 else Verdict(401, reason),
+                        upgrade("/ocpp/cs001", *headers),
+                        profile=profile,
+                        names=("cs001",),
+                        context=context,
+                    )
+        matrix.verdict()
+        matrix.is_uniform()
         assert fort.session_of(station) is None
+        row.count(len(matrix))

@@ -164,10 +164,10 @@ def test_the_same_work_is_done_whether_the_identity_exists_or_not(
     """Also for a station without a password, and for one with a password change under way."""
     row = scoreboard.row("P37 A06", "the same, by reads of the store and digests of passwords")
     with town(world, tmp_path_factory) as fort:
-        done = {}
+        done, addresses = {}, Matrix(fort)
         for what, (request, reason) in PASSWORD_REFUSALS.items():
             before = replace(work)
-            with fort.visit(1) as visitor:
+            with fort.visit(1, source=addresses.address()) as visitor:
                 assert visitor.ask(request).status == 401
             done[what] = (work.reads - before.reads, work.digests - before.digests)
             assert fort.refusals() == [reason]

@@ -145,6 +145,11 @@ def from_ours(name: str) -> Callable[[Forge, str], Shown]:
     return lambda forge, sn: forge.leaf(sn, issuer=getattr(forge.world, name))
 
 
+def from_callers(forge: Forge, serial_number: str) -> Shown:
+    """They share the servers' key, under a name of their own (ADR 3)."""
+    return forge.leaf(serial_number, issuer=SmallCA("Callers", key=forge.world.servers.key))
+
+
 UNKNOWN_ISSUER = "unable to get local issuer certificate"
 SELF_SIGNED = "self-signed certificate in certificate chain"
 PATHS = {
@@ -164,6 +169,7 @@ PATHS = {
         expected=by_tls("certificate signature failure"), make=with_a_broken_signature
     ),
     "our server CA made it": Case(expected=by_tls(SELF_SIGNED), make=from_ours("servers")),
+    "our CA of callers made it": Case(expected=by_tls(SELF_SIGNED), make=from_callers),
     "our root made it": Case(expected=by_tls(SELF_SIGNED), make=from_ours("root")),
     "our root made it, and does not come with it": Case(
         expected=by_tls(UNKNOWN_ISSUER), make=without_issuer
