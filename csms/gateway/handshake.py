@@ -14,7 +14,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
@@ -49,6 +48,7 @@ from csms.domain.takeovers import MOST_IN_WINDOW, WINDOW_SECONDS
 from csms.gateway.attempts import AttemptLog, audit_of
 from csms.gateway.authorization import read_authorization
 from csms.gateway.connection import Claim, Surroundings, hint_jobs
+from csms.gateway.refusal_time import RefusalTime
 from csms.gateway.supervisor import place_of
 from csms.gateway.visitor import Visitor
 from csms.gateway.websocket import StationSocket
@@ -61,9 +61,7 @@ log = structlog.get_logger()
 AWAY_SECONDS: Final = 2.0  # how long one failure of the database refuses everybody
 MAXIMUM_DECIDING: Final = 256  # upgrades that wait for the database at once
 RETRY_AFTER_SECONDS: Final = 5
-# A refusal waits until then. A known station's row costs 60 microseconds more to read than none,
-# which a few dozen probes could see (A06); behind a timer that began with the request they cannot.
-REFUSAL_SECONDS: Final = 0.005
+REFUSAL_SECONDS: Final = 0.005  # more than the decision takes, less than a station would notice
 
 _HTTP: Final = Refused(HTTPStatus.BAD_REQUEST, RefusalReason.HTTP)
 _BUSY: Final = Refused(HTTPStatus.SERVICE_UNAVAILABLE, RefusalReason.BUSY)
@@ -90,8 +88,12 @@ class Door:
         self._house = house
         self._around = around
         self._attempts = attempts
+        self._refusal_time = RefusalTime(REFUSAL_SECONDS)
         self._away_until = 0.0
         self._deciding = 0
+
+    def close(self) -> None:
+        self._refusal_time.close()
 
     @property
     def database_away(self) -> bool:
@@ -103,13 +105,11 @@ class Door:
 
         async def answer(_: ServerConnection, request: Request) -> Response | None:
             nonlocal claim
-            due = asyncio.Event()
-            timer = asyncio.get_running_loop().call_later(REFUSAL_SECONDS, due.set)
+            due = self._refusal_time.due()
             outcome = await self._outcome(socket, request, visitor)
             if isinstance(outcome, Refused):
-                await due.wait()
+                await self._refusal_time.reached(due)
                 return refusal(outcome.status)
-            timer.cancel()
             claim = outcome
             return None
 

@@ -109,6 +109,7 @@ class Gateway:
             ports = self._listen()
         except BaseException:
             self._close_listeners()
+            self._door.close()
             await self._sessions.stop()
             raise
         self._serving.serving = True
@@ -129,6 +130,7 @@ class Gateway:
         self._close_listeners()
         self._sessions.close_all(SERVICE_RESTART, "service restart")
         await self._supervisor.stop(patience=2 * ABORT_SECONDS)
+        self._door.close()
         await self._sessions.stop()
         try:
             await self._attempts.flush()

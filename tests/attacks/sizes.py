@@ -24,6 +24,7 @@ class Sizes:
     # Admission
     loops: tuple[str, ...] = _size(("uvloop",), ("asyncio", "uvloop"))  # P33, P34, P36
     identity_probes: int = _size(200, 2_000)  # A06
+    slowed_probes: int = _size(60, 200)  # A06, of each kind
 
     # Sessions
     interleavings: int = _size(400, 10_000)  # A03
