@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -20,9 +21,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from csms.domain.certificate import CertificateRecord, CertificateStatus, CertificateUse
-from csms.domain.station import Station
+from csms.domain.station import SecurityProfile, Station
 from tests.attacks.hostile import client_tls
-from tests.attacks.keep import Keep
+from tests.attacks.keep import Keep, Witness, keep
 from tests.attacks.matrix import Verdict
 from tests.fixtures import pki_hostile as der
 from tests.fixtures.gateway_house import World
@@ -188,3 +189,50 @@ def context_of(
 ) -> ssl.SSLContext:
     leaf = None if shown is None else shown.write(fort.home.directory)
     return client_tls(fort.trust, leaf=leaf, versions=versions, ciphers=ANY_CIPHER)
+
+
+def by_tls(detail: str) -> Verdict:
+    return Verdict(0, "tls_handshake", detail)
+
+
+def forbidden(reason: str) -> Verdict:
+    return Verdict(403, f"certificate_{reason}")
+
+
+class Neighbourhood:
+    """The stations of the cases, and the one that is never to be touched."""
+
+    def __init__(self, fort: Keep) -> None:
+        self.fort = fort
+        self.another = self.add("another", "SN-ANOTHER")
+        self._count = 0
+
+    def add(self, identity: str, serial_number: str, **more: Any) -> Station:
+        profile = SecurityProfile.TLS_CERTIFICATE
+        return self.fort.add(
+            identity, serial_number, security_profile=profile, minimum=profile, **more
+        )
+
+    def new(self, **more: Any) -> Station:
+        self._count += 1
+        return self.add(f"cs{self._count:04}", f"SN{self._count:04}", **more)
+
+    def with_leaf(self, forge: Forge, **more: Any) -> tuple[Station, Shown]:
+        """A station with a good certificate on record."""
+        station = self.new()
+        shown = forge.leaf(station.serial_number)
+        keep_record(self.fort, recorded(station, shown, forge.now, **more))
+        return station, shown
+
+
+def our_world(directory: Path) -> World:
+    """As the product makes it: no CA below the one that issues."""
+    world = World(directory)
+    world.stations = SmallCA("Stations", parent=world.root, path_length=0)
+    return world
+
+
+@contextmanager
+def besieged(world: World, directory: Path, loop: str) -> Iterator[Keep]:
+    with keep(world, directory, loop=loop) as fort, Witness(fort), fort.bounded_lag():
+        yield fort
