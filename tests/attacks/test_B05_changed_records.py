@@ -126,7 +126,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 def test_what_changed_since_the_full_handshake_counts_in_a_resumed_one(
     loop: str, world: World, tmp_path_factory: pytest.TempPathFactory, scoreboard: Scoreboard
 ) -> None:
-    """M1, B04. Full handshakes, and a request that was held back behind one, are refused as well."""
+    """M1, B04. Full handshakes are refused as well, and a request held back behind one."""
     row = scoreboard.row("P34 B04 M1", f"the record changes behind a full handshake; {loop}")
     forge = Forge(world)
     with besieged(world, tmp_path_factory.mktemp("keep"), loop) as fort:
