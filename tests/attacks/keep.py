@@ -137,6 +137,18 @@ class Keep:
             assert not any(secret in repr(record) for secret in secrets), "a secret is on record"
         return [str(record.reason) for record in found]
 
+    def rows_from(self, source: str, count: int = 1) -> list[AuditRecord]:
+        """What is new on record of that address, once there is so much."""
+        found: list[AuditRecord] = []
+
+        def complete() -> bool:
+            peers = ((record, str(record.details.get("peer"))) for record in self.records())
+            found.extend(record for record, peer in peers if peer.startswith(f"{source}:"))
+            return len(found) >= count
+
+        self.eventually(complete)
+        return found
+
     def session_of(self, station: Station) -> StationSession | None:
         return self.do(self.home.session_of(station))
 

@@ -26,6 +26,9 @@ class Sizes:
     identity_probes: int = _size(200, 2_000)  # A06
     slowed_probes: int = _size(60, 200)  # A06, of each kind
 
+    # TLS and certificates
+    changed_octets: int = _size(50, 1_000)  # B08, one of a certificate's at most
+
     # Sessions
     interleavings: int = _size(400, 10_000)  # A03
     swaps: int = _size(15, 150)  # A02, on each profile

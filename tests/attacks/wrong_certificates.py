@@ -379,6 +379,7 @@ def saying(*extensions: bytes) -> Callable[[Forge, str], Shown]:
 
 
 UNSUITABLE = by_tls("unsuitable certificate purpose")
+INDEFINITE = der.extension(der.BASIC_CONSTRAINTS, b"\x30\x80\x00\x00", critical=True)
 SOMEBODYS = der.extension(der.UNKNOWN, b"\x05\x00", critical=True)
 CONSTRAINED = der.extension(
     der.NAME_CONSTRAINTS,
@@ -453,6 +454,8 @@ ENCODINGS = {
         expected=WRONG_PURPOSE, make=of_version(None, *OURS)
     ),
     "it is of version 4": Case(expected=forbidden("expired"), make=of_version(3, *OURS)),
+    # OpenSSL reads it; our parser does not, and what cannot be read is valid at no time.
+    "it is BER and no DER": Case(expected=forbidden("expired"), make=saying(INDEFINITE)),
     "it is signed over SHA-1": Case(
         expected=by_tls("CA signature digest algorithm too weak"),
         make=lambda f, sn: f.leaf(sn, digest=hashes.SHA1(), algorithm=der.ECDSA_SHA1),
