@@ -238,8 +238,8 @@ def test_even_two_milliseconds_more_for_a_known_station_do_not_come_out(
     scoreboard: Scoreboard,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The refusal's time is counted from the request. Busy neighbours only ever add to a time, so
-    that it is the first tenth which is compared."""
+    """The refusal's time is counted from the request. Busy neighbours only ever add to a time, and
+    more to a longer one: it is the first twentieth which is compared."""
     row = scoreboard.row("P37 A06", f"reading a known station takes 2 ms more; {loop}")
     read = StationRepository.for_admission
 
@@ -261,7 +261,7 @@ def test_even_two_milliseconds_more_for_a_known_station_do_not_come_out(
             for kind, request in kinds.items():
                 taken[kind].append(seconds_until_answered(fort, addresses.address(), request))
         fort.refusals(SIZES.slowed_probes * len(kinds))
-    first = {kind: quantiles(times, n=10)[0] for kind, times in taken.items()}
+    first = {kind: quantiles(times, n=20)[0] for kind, times in taken.items()}
     assert first["unknown"] >= REFUSAL_SECONDS
     assert abs(first["known"] - first["unknown"]) < EXTRA_SECONDS / 2, first
     row.count(SIZES.slowed_probes * len(kinds))
