@@ -239,7 +239,7 @@ def test_even_two_milliseconds_more_for_a_known_station_do_not_come_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The refusal's time is counted from the request. Busy neighbours only ever add to a time, and
-    more to a longer one: it is the first twentieth which is compared."""
+    more to more work: it is the shortest times that are compared."""
     row = scoreboard.row("P37 A06", f"reading a known station takes 2 ms more; {loop}")
     read = StationRepository.for_admission
 
@@ -261,11 +261,11 @@ def test_even_two_milliseconds_more_for_a_known_station_do_not_come_out(
             for kind, request in kinds.items():
                 taken[kind].append(seconds_until_answered(fort, addresses.address(), request))
         fort.refusals(SIZES.slowed_probes * len(kinds))
-    first = {kind: quantiles(times, n=20)[0] for kind, times in taken.items()}
-    assert first["unknown"] >= REFUSAL_SECONDS
-    assert abs(first["known"] - first["unknown"]) < EXTRA_SECONDS / 2, first
+    least = {kind: min(times) for kind, times in taken.items()}
+    assert least["unknown"] >= REFUSAL_SECONDS
+    assert abs(least["known"] - least["unknown"]) < EXTRA_SECONDS / 2, least
     row.count(SIZES.slowed_probes * len(kinds))
-    row.measure(f"{micro(first['known'] - first['unknown'])} come out")
+    row.measure(f"{micro(least['known'] - least['unknown'])} come out")
 
 
 def micro(seconds: float) -> str:
