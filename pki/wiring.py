@@ -30,9 +30,9 @@ from pki.authority.issuance import IssuanceBroken
 from pki.authority.records import AlreadyThere, AuditAction, AuditEntry, StoredAuthority, StoreError
 from pki.authority.service import Authority
 from pki.settings import AuthoritySettings, VaultSettings
-from pki.signing.signer import Signer, SignerError
+from pki.signing.signer import Signer, SignerError, SignerUnavailable
 from pki.signing.vault_session import VaultAccess, VaultSession
-from pki.signing.vault_transit import open_signer, parse_key_id
+from pki.signing.vault_transit import TransitSigner, open_signer, parse_key_id
 from pki.store.migrate import migrate
 from pki.store.repository import SQLStore, open_store
 from pki.wire import PkiUnavailable, TrustAnchors
@@ -54,9 +54,11 @@ def utc_now() -> datetime:
 async def open_authority(
     settings: AuthoritySettings, *, now: Callable[[], datetime] = utc_now
 ) -> AsyncIterator[Authority]:
-    """Migrates the schema, reads policy and hierarchy, logs in to Vault, reconciles.
+    """Migrates the schema, reads policy and hierarchy, asks Vault for the keys, reconciles.
 
-    Raises ProfileInvalid, HierarchyInvalid (no ceremony was held), PkiUnavailable.
+    Without Vault it opens all the same: the anchors are in the database, and what needs a signature
+    is PkiUnavailable until Vault is back. Raises ProfileInvalid, HierarchyInvalid (no ceremony was
+    held, or Vault's keys are others), PkiUnavailable (no database).
     """
     profiles = load_profiles(settings.profiles_file.read_bytes())
     await _migrated(settings)
@@ -78,6 +80,8 @@ async def open_authority(
                 patience=_patience(settings),
                 now=now,
                 random_bytes=secrets.token_bytes,
+                check_available=session.check_available,
+                check_token=session.check_token,
             )
             await _reconciled(authority)
             yield authority
@@ -160,11 +164,17 @@ async def _save(store: SQLStore, made: list[StoredAuthority], now: datetime) -> 
 
 
 def _signers(session: VaultSession, hierarchy: Hierarchy) -> dict[IssuerName, Signer]:
+    """The keys that the issuing certificates name. Whether Vault's are the same is seen now, or, as
+    long as it is away, by the verification of each signature (6 of the cycle).
+    """
     signers: dict[IssuerName, Signer] = {}
     for name, issuer in hierarchy.issuers.items():
         mount, key, version = parse_key_id(issuer.key_id)
         try:
             signers[name] = open_signer(session, mount=mount, name=key, version=version)
+        except SignerUnavailable as error:
+            log.warning("signing_key_not_seen", issuer=name, why=str(error))
+            signers[name] = TransitSigner(session, mount, key, version, issuer.public_key)
         except SignerError as error:
             raise PkiUnavailable(f"the key of {name} is not to be had: {error}") from error
     return signers

@@ -117,7 +117,12 @@ class Authority:
         patience: timedelta,
         now: Callable[[], datetime],
         random_bytes: Callable[[int], bytes],
+        check_available: Callable[[], None] = lambda: None,
+        check_token: Callable[[], None] = lambda: None,
     ) -> None:
+        """`check_available` costs nothing and raises SignerUnavailable while the signers are known
+        to be away; `check_token` asks them, blocking, and raises SignerError.
+        """
         for name, issuer in hierarchy.issuers.items():
             if signers[name].public_key != issuer.public_key:
                 raise HierarchyInvalid(f"the signer of {name} is not the key of its certificate")
@@ -139,6 +144,8 @@ class Authority:
         self._linter = Linter()
         self._now = now
         self._random_bytes = random_bytes
+        self._check_available = check_available
+        self._check_token = check_token
 
     # --- what callers may ask ---------------------------------------------------------------------
 
@@ -214,6 +221,16 @@ class Authority:
     async def trust_anchors(self) -> TrustAnchors:
         return self._hierarchy.anchors
 
+    async def check_signing(self) -> None:
+        """Whether signatures are to be had just now. Raises PkiUnavailable.
+
+        Not in the pool, where it would wait behind whatever waits for the signers.
+        """
+        try:
+            await asyncio.to_thread(self._check_token)
+        except SignerError as error:
+            raise PkiUnavailable(str(error)) from error
+
     async def reconcile(self, *, public_key_sha256: str | None = None) -> int:
         """Gives up intents that nobody works on any more; how many. Their serials stay reserved,
         and a signature over them may exist that nobody has: the CRL may name them.
@@ -279,6 +296,7 @@ class Authority:
         return self._wire(certificate, job.ask, already_issued=False)
 
     async def _cycle(self, job: _Job, now: datetime) -> StoredCertificate:
+        self._check_available()  # before 3 and 4: an outage must not fill the books with intents
         issuer = self._hierarchy.issuers[ISSUER_OF_KIND[job.ask.kind]]
         prepared, intent = await self._prepare(job, issuer, now)  # 2, 3, 4
         try:

@@ -326,13 +326,39 @@ def test_a_token_revoked_under_the_authority_is_replaced(bao: OpenBao, tmp_path:
     asyncio.run(main())
 
 
-def test_without_vault_the_authority_does_not_open(bao: OpenBao, tmp_path: Path) -> None:
+def test_without_vault_the_authority_opens_and_signs_nothing(bao: OpenBao, tmp_path: Path) -> None:
+    """The anchors are its database's; a station's request waits, and leaves no intent behind."""
+
+    async def main() -> None:
+        settings = authority_settings(tmp_path, bao.approle("csms-pki"))
+        anchors = await run_ceremony(settings, bao.approle("csms-ceremony"))
+        away = settings.vault.model_copy(update={"addr": f"http://127.0.0.1:{free_port()}"})
+        async with open_authority(settings.model_copy(update={"vault": away})) as authority:
+            assert await authority.trust_anchors() == anchors
+            station = uuid4()
+            await authority.register_station(StationRegistration(station, "CS001"))
+            request = StationCertificateRequest(uuid4(), station, csr_pem("CS001"))
+            with pytest.raises(PkiUnavailable):
+                await authority.issue_station_certificate(request)
+            with pytest.raises(PkiUnavailable):
+                await authority.check_signing()
+            assert await authority.reconcile() == 0
+
+    asyncio.run(main())
+
+
+def test_a_vault_with_other_keys_than_the_hierarchy_is_refused(
+    bao: OpenBao, tmp_path: Path
+) -> None:
     async def main() -> None:
         settings = authority_settings(tmp_path, bao.approle("csms-pki"))
         await run_ceremony(settings, bao.approle("csms-ceremony"))
-        away = settings.vault.model_copy(update={"addr": f"http://127.0.0.1:{free_port()}"})
-        with pytest.raises(PkiUnavailable):
-            async with open_authority(settings.model_copy(update={"vault": away})):
-                pass
+        other = tmp_path / "bao"
+        other.mkdir()
+        with running_openbao(other) as stranger:
+            changed = settings.model_copy(update={"vault": stranger.approle("csms-pki")})
+            with pytest.raises(HierarchyInvalid):
+                async with open_authority(changed):
+                    pass
 
     asyncio.run(main())
