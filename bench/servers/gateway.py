@@ -22,7 +22,7 @@ from bench.world import ISSUER, LISTENER, BenchStation, World, read_world
 from csms.adapters.clock import SystemClock, SystemRandomness
 from csms.bus.memory import MemoryBus
 from csms.domain.certificate import CertificateRecord, CertificateStatus, CertificateUse
-from csms.domain.password import Peppers
+from csms.domain.password import LatePeppers, Peppers
 from csms.domain.station import (
     RegistrationStatus,
     SecurityProfile,
@@ -60,7 +60,7 @@ def _gateway(world: World, world_dir: Path, store: SqlStore, bus: MemoryBus) -> 
         bind="127.0.0.1",
         node="bench",
         organization=world.organization,
-        peppers=Peppers(current=1, by_version={1: os.urandom(32)}),
+        peppers=LatePeppers(Peppers(current=1, by_version={1: os.urandom(32)})),
         policy=load_policy(ROOT / "policies" / "tls.toml", "modern"),
         chain_file=world_dir / LISTENER,
         key_file=world_dir / LISTENER,

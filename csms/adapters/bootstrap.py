@@ -31,10 +31,13 @@ class Bootstrap:
         self.audit_file = self.directory / "audit.pub"
         self.administrator_file = self.directory / "admin-client.json"
 
-    def publish(self, endpoints: Endpoints, *, root_pem: str, audit_pem: str) -> None:
+    def publish_audit_key(self, audit_pem: str) -> None:
+        """Without Vault the file of the last run stays, or there is none yet."""
+        _replace(self.audit_file, audit_pem, 0o644)
+
+    def publish(self, endpoints: Endpoints, *, root_pem: str) -> None:
         """Write what others may read; the endpoints last, for they say that all is ready."""
         _replace(self.root_file, root_pem, 0o644)
-        _replace(self.audit_file, audit_pem, 0o644)
         _replace(self.endpoints_file, _json(asdict(endpoints)), 0o644)
 
     def withdraw(self) -> None:

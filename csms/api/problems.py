@@ -21,6 +21,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from csms.domain.access import Scope
+from csms.domain.password import PeppersUnread
 from csms.operations.errors import Conflict, Forbidden, Invalid, NotFound
 from csms.ports.station_link import (
     InvalidAnswer,
@@ -214,6 +215,9 @@ _PROBLEMS: Final[Mapping[type, Callable[[Any], Problem]]] = {
     Superseded: _fixed(HTTPStatus.CONFLICT, "it changed meanwhile; look again"),
     CursorInvalid: lambda _: _not_valid([{"parameter": "cursor", "detail": "not one of ours"}]),
     StoreUnavailable: _fixed(HTTPStatus.SERVICE_UNAVAILABLE, "the database is away", retry_after=5),
+    PeppersUnread: _fixed(
+        HTTPStatus.SERVICE_UNAVAILABLE, "passwords wait for Vault to be back", retry_after=10
+    ),
     PkiUnavailable: _fixed(HTTPStatus.SERVICE_UNAVAILABLE, "the PKI is away", retry_after=10),
     ConnectionError: _fixed(
         HTTPStatus.SERVICE_UNAVAILABLE, "the token keys cannot be read", retry_after=10

@@ -12,7 +12,7 @@ from starlette.routing import BaseRoute
 
 from csms.api.refusals import RefusalLog
 from csms.domain.access import Principal
-from csms.domain.password import Peppers
+from csms.domain.password import LatePeppers
 from csms.ports.bus import Bus
 from csms.ports.clock import Clock, Randomness
 from csms.ports.station_link import StationLink
@@ -42,7 +42,7 @@ class ApiResources:
     link: StationLink
     clock: Clock
     randomness: Randomness
-    peppers: Peppers
+    peppers: LatePeppers
     pki: PkiService
     tokens: TokenAuthority
     bearer: BearerPolicy
@@ -56,7 +56,7 @@ def api_resources(
     link: StationLink,
     clock: Clock,
     randomness: Randomness,
-    peppers: Peppers,
+    peppers: LatePeppers,
     pki: PkiService,
     tokens: TokenAuthority,
     bearer: BearerPolicy,

@@ -10,6 +10,7 @@ import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Final
 
 # passwordString: a-z A-Z 0-9 and a few marks (Part 2, appendix 2). `:` is legal but left out
@@ -26,10 +27,40 @@ _SALT_BYTES: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class Peppers:
-    """The pepper's versions, read from Vault's KV at start. Never printed."""
+    """The pepper's versions, read from Vault's KV. Never printed."""
 
     current: int
     by_version: Mapping[int, bytes] = field(repr=False)
+
+
+# No password matches under it, whatever is stored: what `decide` gets where none is asked for.
+NO_PEPPERS: Final = Peppers(current=0, by_version=MappingProxyType({}))
+
+
+class PeppersUnread(Exception):
+    """Nobody has read the peppers yet: no password can be checked or made."""
+
+
+class LatePeppers:
+    """The peppers from when they were read on. A process may start while Vault is sealed, and they
+    are kept nowhere but in memory.
+    """
+
+    def __init__(self, peppers: Peppers | None = None) -> None:
+        self._peppers = peppers
+
+    def arrive(self, peppers: Peppers) -> None:
+        self._peppers = peppers
+
+    @property
+    def are_there(self) -> bool:
+        return self._peppers is not None
+
+    def read(self) -> Peppers:
+        """Raises PeppersUnread."""
+        if self._peppers is None:
+            raise PeppersUnread
+        return self._peppers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,7 @@
 """The door: one HTTP upgrade request, admitted or refused before the 101.
 
-1. Not now: overloaded or the database away. 503, before the identity is looked at.
+1. Not now: overloaded, the database away, or a password where the peppers have not been read yet
+   (a start while Vault is sealed). 503, before the identity is looked at.
 2. The facts: an HTTP upgrade at all, the exact target, the Authorization header, the certificate.
    No other header is read: forwarded addresses and certificates are anybody's to write (A15).
 3. One indexed read: the station, the certificate, and where the outbox stood (decision 2).
@@ -36,7 +37,7 @@ from csms.domain.admission import (
 )
 from csms.domain.audit import AuditAction, AuditRecord, Outcome
 from csms.domain.certificate import CertificateStatus
-from csms.domain.password import Peppers
+from csms.domain.password import NO_PEPPERS, LatePeppers
 from csms.domain.security_event import CSMSEvent, EventSource, SecurityEvent
 from csms.domain.station import (
     IdentityInvalid,
@@ -80,7 +81,7 @@ class House:
 
     node: str
     organization: str
-    peppers: Peppers
+    peppers: LatePeppers
 
 
 class Door:
@@ -149,7 +150,11 @@ class Door:
         self, socket: StationSocket, request: Request, visitor: Visitor
     ) -> Claim | Refused:
         # 1
-        if self.database_away or self._deciding >= MAXIMUM_DECIDING:
+        if (
+            self.database_away
+            or self._deciding >= MAXIMUM_DECIDING
+            or not self._can_decide(visitor.listener)
+        ):
             self._attempts.shed(RefusalReason.BUSY)
             return _BUSY
         self._deciding += 1
@@ -166,6 +171,9 @@ class Door:
             return _BUSY
         finally:
             self._deciding -= 1
+
+    def _can_decide(self, listener: SecurityProfile) -> bool:
+        return listener is SecurityProfile.TLS_CERTIFICATE or self._house.peppers.are_there
 
     async def _decided(
         self, socket: StationSocket, request: Request, visitor: Visitor
@@ -188,12 +196,13 @@ class Door:
                     facts.identity, fingerprint
                 )
         # 4
+        by_certificate = visitor.listener is SecurityProfile.TLS_CERTIFICATE
         outcome = decide(
             facts,
             station,
             certificate,
             now=self._around.clock.now(),
-            peppers=self._house.peppers,
+            peppers=NO_PEPPERS if by_certificate else self._house.peppers.read(),
         )
         # 5
         if isinstance(outcome, Refused):

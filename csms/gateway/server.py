@@ -18,7 +18,7 @@ from typing import Final
 import structlog
 from websockets.exceptions import ConnectionClosed
 
-from csms.domain.password import Peppers
+from csms.domain.password import LatePeppers
 from csms.domain.signing_budget import SigningBudget
 from csms.domain.station import SecurityProfile
 from csms.domain.takeovers import Takeovers
@@ -61,7 +61,7 @@ class Gateway:
         bind: str,
         node: str,
         organization: str,
-        peppers: Peppers,
+        peppers: LatePeppers,
         policy: TLSPolicy,
         chain_file: Path,
         key_file: Path,

@@ -5,11 +5,14 @@ reverse, whichever step fails.
 1  data directory   0700, one process at a time
 2  Vault            bundled OpenBao, or the operator's
 3  PKI              ceremony at the first start, then the authority (or its client)
-4  store            migrated; pepper and token keys through the roles' own Vault identities
+4  store            migrated; the pepper through the gateway's own Vault identity
 5  certificates     our listeners' own, issued by 3
 6  worker           jobs left by the last run go on
 7  api, gateway     the doors, last
 8  bootstrap files  written when everything is ready, never before
+
+With its data in place, hierarchy and a listener certificate that still lives, it starts without
+Vault too (yours may be sealed): profile 3 is served at once, and what needs Vault when it is there.
 """
 
 from __future__ import annotations
@@ -45,7 +48,7 @@ from csms.api.health import create_health_app
 from csms.api.resources import api_resources
 from csms.api.server import ApiServer, listen
 from csms.bus.memory import MemoryBus
-from csms.domain.password import Peppers
+from csms.domain.password import LatePeppers
 from csms.domain.station import SecurityProfile
 from csms.gateway.server import Gateway
 from csms.gateway.tls import load_policy, server_context
@@ -61,20 +64,21 @@ from csms.store.unit_of_work import SqlStore
 from csms.wiring.administrator import first_administrator
 from csms.wiring.errors import StartFailed, one_line
 from csms.wiring.pki import PkiClients
-from csms.wiring.readiness import VaultProbe, gauges, readiness
+from csms.wiring.readiness import AskVault, VaultProbe, gauges, readiness
 from csms.wiring.supervision import Roles, supervised, unless_stopped
 from csms.wiring.vault import (
     Identities,
-    audit_key_pem,
     authority_settings,
+    now_or_when_vault_is_there,
     open_vault,
     own_addresses,
-    peppers_of,
+    read_audit_key,
+    read_peppers,
 )
 from csms.worker.runner import JobHandler, JobRunner
 from pki.api.public import make_public_app
 from pki.settings import public_base_url
-from pki.wire import PkiService, TrustAnchors
+from pki.wire import PkiError, PkiService, TrustAnchors
 from pki.wiring import open_authority
 
 log = structlog.get_logger()
@@ -117,11 +121,15 @@ async def _start(settings: Settings, stack: AsyncExitStack, roles: Roles) -> End
     bootstrap.withdraw()
     public_port, public_socket = _public_port(settings, stack)
     identities = await open_vault(settings, stack, roles, public_port)  # 2, 3
-    pki = await _pki(settings, stack, roles, identities, public_port)
+    asks: dict[str, AskVault] = {}
+    pki = await _pki(settings, stack, roles, identities, public_port, asks)
     anchors = await pki("gateway").trust_anchors()
     parts = await _parts(settings, stack, pki, anchors)  # 4
-    peppers = await peppers_of(identities(Role.GATEWAY))
-    await parts.keeper.ensure()  # 5
+    peppers = LatePeppers()
+    await now_or_when_vault_is_there(
+        "pepper", identities(Role.GATEWAY), read_peppers, peppers.arrive, roles
+    )
+    await _own_certificate(parts.keeper)  # 5
     roles.start("certificate", parts.keeper.run())
     roles.start("worker", _worker(parts).run())  # 6
     if public_socket is not None:
@@ -131,8 +139,17 @@ async def _start(settings: Settings, stack: AsyncExitStack, roles: Roles) -> End
     api_session = await stack.enter_async_context(VaultSession(identities(Role.API)))
     api_url = await _api(parts, stack, peppers, TransitTokenSigner(api_session))  # 7
     gateway, ports = await _gateway(parts, stack, peppers)
-    metrics = await _metrics(parts, stack, gateway, roles, identities(Role.API))
-    audit_pem = await audit_key_pem(identities(Role.WORKER))
+    asks["sign tokens"] = api_session.check_token
+    metrics = await _metrics(
+        parts, stack, gateway, roles, _probe(parts, stack, identities(Role.API), asks), peppers
+    )
+    await now_or_when_vault_is_there(
+        "audit key",
+        identities(Role.WORKER),
+        read_audit_key,
+        bootstrap.publish_audit_key,
+        roles,
+    )
     endpoints = _endpoints(settings, ports, api_url, metrics, public_port)
     await first_administrator(
         parts.store,
@@ -142,7 +159,7 @@ async def _start(settings: Settings, stack: AsyncExitStack, roles: Roles) -> End
         randomness=parts.randomness,
     )
     stack.callback(bootstrap.withdraw)
-    bootstrap.publish(endpoints, root_pem=anchors.root_pem, audit_pem=audit_pem)  # 8
+    bootstrap.publish(endpoints, root_pem=anchors.root_pem)  # 8
     return endpoints
 
 
@@ -191,12 +208,14 @@ async def _pki(
     roles: Roles,
     identities: Identities,
     public_port: int,
+    asks: dict[str, AskVault],
 ) -> PkiOf:
-    """The authority in this process, or the clients of one in another."""
+    """The authority in this process, or the clients of one in another, whose Vault is its own."""
     if settings.pki.url is None:
         authority = await stack.enter_async_context(
             open_authority(authority_settings(settings, public_port, identities(Role.PKI)))
         )
+        asks["issue certificates"] = authority.check_signing
         return lambda _role: authority
     clients = PkiClients(settings, stack)
     by_role = {role: await clients.of(role) for role in ("gateway", "api", "worker")}
@@ -237,6 +256,17 @@ async def _parts(
     )
 
 
+async def _own_certificate(keeper: CertificateKeeper) -> None:
+    """Raises StartFailed: without a certificate there is no listener."""
+    try:
+        await keeper.ensure()
+    except PkiError as error:
+        raise StartFailed(
+            f"no listener certificate in {keeper.chain_file} that still lives, and none can be "
+            f"issued: {error}"
+        ) from error
+
+
 def _worker(parts: _Parts) -> JobRunner:
     pki = parts.pki("worker")
     common: dict[str, Any] = {"store": parts.store, "clock": parts.clock}
@@ -254,7 +284,7 @@ def _worker(parts: _Parts) -> JobRunner:
 
 
 async def _api(
-    parts: _Parts, stack: AsyncExitStack, peppers: Peppers, signer: TransitTokenSigner
+    parts: _Parts, stack: AsyncExitStack, peppers: LatePeppers, signer: TransitTokenSigner
 ) -> str:
     settings = parts.settings
     context = _https_context(parts)
@@ -309,7 +339,7 @@ def _reload(context: ssl.SSLContext, keeper: CertificateKeeper) -> None:
 
 
 async def _gateway(
-    parts: _Parts, stack: AsyncExitStack, peppers: Peppers
+    parts: _Parts, stack: AsyncExitStack, peppers: LatePeppers
 ) -> tuple[Gateway, dict[str, int]]:
     settings = parts.settings
     gateway = Gateway(
@@ -333,23 +363,31 @@ async def _gateway(
     return gateway, ports
 
 
+def _probe(
+    parts: _Parts, stack: AsyncExitStack, identity: VaultSettings, asks: Mapping[str, AskVault]
+) -> VaultProbe:
+    connection = VaultConnection(
+        identity.addr, ca_file=identity.ca_file, namespace=identity.namespace
+    )
+    stack.callback(connection.close)
+    return VaultProbe(connection, parts.clock, asks)
+
+
 async def _metrics(
     parts: _Parts,
     stack: AsyncExitStack,
     gateway: Gateway,
     roles: Roles,
-    identity: VaultSettings,
+    vault: VaultProbe,
+    peppers: LatePeppers,
 ) -> int:
-    connection = VaultConnection(
-        identity.addr, ca_file=identity.ca_file, namespace=identity.namespace
-    )
-    stack.callback(connection.close)
     checks = readiness(
         store=parts.store,
         gateway=gateway.health,
         roles=roles,
         not_after=lambda: parts.keeper.not_after,
-        vault=VaultProbe(connection, parts.clock),
+        vault=vault,
+        peppers=peppers,
         clock=parts.clock,
     )
     metrics = parts.settings.metrics

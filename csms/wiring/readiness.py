@@ -8,7 +8,7 @@ those are told, and the process stays ready.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Final
 
@@ -17,14 +17,21 @@ from prometheus_client import CollectorRegistry, Gauge
 from csms.adapters.own_certificate import ALARM_REMAINING
 from csms.adapters.vault import VaultConnection, VaultError
 from csms.api.health import Check, Degraded
+from csms.domain.password import LatePeppers
 from csms.gateway.server import GatewayHealth
 from csms.ports.clock import Clock
 from csms.ports.store import Store
 from csms.wiring.supervision import Roles
+from pki.wire import PkiError
 
 # Probes come from several sides; Vault is asked once for all of them.
-_FRESH_SECONDS: Final = 5.0
-_VAULT_SECONDS: Final = 1.5  # less than /readyz waits for any check
+_FRESH_SECONDS: Final = 2.0
+# Together less than /readyz waits for any check.
+_VAULT_SECONDS: Final = 1.5
+_IDENTITY_SECONDS: Final = 1.0
+
+# Raises VaultError or PkiError when a role's identity in Vault is of no use just now.
+AskVault = Callable[[], Awaitable[None]]
 
 
 def readiness(
@@ -34,6 +41,7 @@ def readiness(
     roles: Roles,
     not_after: Callable[[], datetime | None],
     vault: VaultProbe,
+    peppers: LatePeppers,
     clock: Clock,
 ) -> Mapping[str, Check]:
     async def database() -> str | None:
@@ -50,12 +58,18 @@ def readiness(
     async def certificate() -> str | None:
         return certificate_word(not_after(), clock.now())
 
+    async def passwords() -> str | None:
+        if peppers.are_there:
+            return None
+        return Degraded("not to be checked before Vault is back: profile 3 is served, 1 and 2 wait")
+
     return {
         "database": database,
         "gateway": listeners,
         "worker": worker,
         "certificate": certificate,
         "vault": vault.ask,
+        "passwords": passwords,
     }
 
 
@@ -72,11 +86,16 @@ def certificate_word(not_after: datetime | None, now: datetime) -> str | None:
 
 
 class VaultProbe:
-    """Whether Vault is there and unsealed. Never keeps a process from being ready."""
+    """Whether Vault is there, unsealed, and takes our identities. Never keeps a process from being
+    ready. `asks`: what we could not do, by the call that would fail.
+    """
 
-    def __init__(self, connection: VaultConnection, clock: Clock) -> None:
+    def __init__(
+        self, connection: VaultConnection, clock: Clock, asks: Mapping[str, AskVault]
+    ) -> None:
         self._connection = connection
         self._clock = clock
+        self._asks = asks
         self._lock = asyncio.Lock()
         self._asked_at: float | None = None
         self._found: Degraded | None = None
@@ -95,6 +114,16 @@ class VaultProbe:
                 await asyncio.to_thread(self._connection.health)
         except (VaultError, TimeoutError):
             return Degraded("away or sealed: nothing can be issued or signed")
+        answers = await asyncio.gather(*(self._lacks(what) for what in self._asks))
+        lacking = ", ".join(what for what in answers if what is not None)
+        return Degraded(f"there, and does not let us: {lacking}") if lacking else None
+
+    async def _lacks(self, what: str) -> str | None:
+        try:
+            async with asyncio.timeout(_IDENTITY_SECONDS):
+                await self._asks[what]()
+        except (VaultError, PkiError, TimeoutError):
+            return what
         return None
 
 

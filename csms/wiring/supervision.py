@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import structlog
 
 from csms.wiring.errors import RoleEnded
 
 T = TypeVar("T")
+_RETURNED: Final = "it returned"
 log = structlog.get_logger()
 
 
@@ -28,10 +29,12 @@ class Roles:
         self._running: set[str] = set()
         self._ended: RoleEnded | None = None
 
-    def start(self, name: str, loop: Coroutine[Any, Any, Any]) -> None:
+    def start(self, name: str, loop: Coroutine[Any, Any, Any], *, may_return: bool = False) -> None:
+        """`may_return`: no loop but work with an end, which must not fail all the same."""
         self._running.add(name)
         running = asyncio.get_running_loop()
-        task = running.create_task(self._watched(name, loop), name=name)
+        watched = self._watched(name, loop, may_return=may_return)
+        task = running.create_task(watched, name=name)
         task.add_done_callback(lambda _: loop.close())  # of one stopped before its first step
         self._tasks.add(task)
 
@@ -49,8 +52,10 @@ class Roles:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _watched(self, name: str, loop: Coroutine[Any, Any, Any]) -> None:
-        why = "it returned"
+    async def _watched(
+        self, name: str, loop: Coroutine[Any, Any, Any], *, may_return: bool
+    ) -> None:
+        why = _RETURNED
         try:
             await loop
         except Exception as error:  # a role's outermost frame: whatever it was, the process ends
@@ -58,7 +63,7 @@ class Roles:
             log.exception("role_failed", role=name)
         finally:
             self._running.discard(name)
-            if not self._stop.is_set():
+            if not (self._stop.is_set() or (may_return and why == _RETURNED)):
                 log.error("role_ended", role=name, why=why)
                 self._ended = RoleEnded(f"the role {name} ended by itself ({why}); see the log")
                 self._stop.set()

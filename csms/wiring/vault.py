@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import structlog
 from cryptography.hazmat.primitives import serialization
@@ -22,8 +22,10 @@ from csms.adapters.vault import (
     VaultConnection,
     VaultCredentials,
     VaultError,
+    VaultRefused,
     VaultSession,
     VaultSettings,
+    VaultUnavailable,
     apply,
     ceremony_credentials,
     read_pepper,
@@ -40,6 +42,8 @@ from pki.wiring import run_ceremony
 
 log = structlog.get_logger()
 RESTART_SECONDS: Final = 1.0
+ASK_SECONDS: Final = 1.0
+T = TypeVar("T")
 Identities = Callable[[Role], VaultSettings]
 
 
@@ -129,16 +133,55 @@ def _pki_vault(identity: VaultSettings | VaultCredentials) -> PkiVaultSettings:
     return PkiVaultSettings.model_validate({**common, "secret_id_file": identity.secret_id_file})
 
 
-async def peppers_of(identity: VaultSettings) -> Peppers:
+async def now_or_when_vault_is_there(
+    what: str,
+    identity: VaultSettings,
+    read: Callable[[VaultSession], Awaitable[T]],
+    use: Callable[[T], None],
+    roles: Roles,
+) -> None:
+    """Read it as that role and use it: at once, or from a role of its own until it has come. So a
+    product with its data starts while Vault is sealed, away, or refuses it.
+
+    Raises VaultRejected: Vault is there, and what it says is wrong.
+    """
+    try:
+        async with VaultSession(identity) as session:
+            use(await read(session))
+    except (VaultUnavailable, VaultRefused) as error:
+        log.warning("started_without_vault", missing=what, why=str(error))
+        roles.start(what, _when_vault_is_there(what, identity, read, use), may_return=True)
+
+
+async def _when_vault_is_there(
+    what: str,
+    identity: VaultSettings,
+    read: Callable[[VaultSession], Awaitable[T]],
+    use: Callable[[T], None],
+) -> None:
+    """The session spaces out logins and says no at once while Vault is away: asking is cheap. What
+    is wrong in Vault is told and tried again, since stations are being served.
+    """
     async with VaultSession(identity) as session:
-        read = await read_pepper(session)
+        while True:
+            await asyncio.sleep(ASK_SECONDS)
+            try:
+                use(await read(session))
+            except VaultError as error:
+                log.info("vault_still_away", missing=what, why=str(error))
+            else:
+                log.info("vault_is_there", read=what)
+                return
+
+
+async def read_peppers(session: VaultSession) -> Peppers:
+    read = await read_pepper(session)
     return Peppers(current=read.current, by_version=read.by_version)
 
 
-async def audit_key_pem(identity: VaultSettings) -> str:
+async def read_audit_key(session: VaultSession) -> str:
     """The public half of the newest audit key, for `audit.pub`."""
-    async with VaultSession(identity) as session:
-        keys = await TransitAuditSigner(session).public_keys()
+    keys = await TransitAuditSigner(session).public_keys()
     newest = keys[max(keys)]
     return newest.public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo

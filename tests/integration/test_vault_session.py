@@ -305,6 +305,9 @@ def test_a_sealed_then_stopped_then_restarted_server(own: TestVault) -> None:
             with pytest.raises(VaultUnavailable, match="sealed"):
                 await session.read(PEPPER)
             await own.server.stop()
+            with pytest.raises(VaultUnavailable, match="a moment ago"):
+                await session.read(PEPPER)  # it is not even asked
+            clock.offset += 2
             with pytest.raises(VaultUnavailable, match="does not answer"):
                 await session.read(PEPPER)
             await own.server.start(no_ceremony)

@@ -1,7 +1,8 @@
 """A running role's session with Vault: it logs in by itself, renews, and never blocks the loop.
 
-Every call runs in a bounded set of threads with a deadline. A lost token is replaced within the
-call that noticed; logins are held apart by a back-off, since a server may refuse everything.
+Every call runs in a bounded set of threads with a deadline, and fails at once while Vault is known
+to be away (`breaker`). A lost token is replaced within the call that noticed; logins are held apart
+by a back-off, since a server may refuse everything.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ import anyio
 import anyio.to_thread
 import structlog
 
+from csms.adapters.vault.breaker import Breaker
 from csms.adapters.vault.connection import (
     CALL_TIMEOUT,
     THREADS,
@@ -29,7 +31,7 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 FIRST_BACK_OFF: Final = 1.0  # no login storm on a server that answers 403 to everything (P05)
-LAST_BACK_OFF: Final = 30.0
+LAST_BACK_OFF: Final = 5.0  # and no longer, or we would be back long after our rights are
 RENEW_AFTER: Final = 0.5  # of the lease: two attempts fit before it ends
 
 
@@ -53,6 +55,7 @@ class VaultSession:
             identity.addr, ca_file=identity.ca_file, namespace=identity.namespace
         )
         self._threads = anyio.CapacityLimiter(THREADS)
+        self._breaker = Breaker(monotonic, one_try_seconds=call_timeout)
         self._login = asyncio.Lock()
         self._generation = 0  # counts tokens, so that many refused calls make one login
         self._lease_ends_at = 0.0
@@ -84,6 +87,14 @@ class VaultSession:
 
     async def call(self, operation: Callable[[VaultConnection], T]) -> T:
         """Run a blocking operation with a live token; a refusal is tried once with a new one."""
+        with self._breaker.around():
+            return await self._tried(operation)
+
+    async def check_token(self) -> None:
+        """Whether Vault lets us ask it anything just now. Raises VaultError."""
+        await self.read("auth/token/lookup-self")
+
+    async def _tried(self, operation: Callable[[VaultConnection], T]) -> T:
         generation = await self._ensure_token()
         try:
             result = await self._in_thread(lambda: operation(self._connection))
@@ -106,12 +117,16 @@ class VaultSession:
         return self._generation
 
     async def _renew(self) -> None:
-        """Best effort: until the lease ends the token works, and then there is the login."""
+        """Best effort: until the lease ends the token works, and then there is the login. Of a
+        Vault that does not answer nothing more is asked in this call.
+        """
         self._renew_at = self._lease_ends_at
         try:
             self._note(await self._in_thread(self._connection.renew))
         except VaultError as error:
             log.info("vault_renewal_failed", error=str(error))
+            if isinstance(error, VaultUnavailable):
+                raise
 
     async def _log_in_again(self, *, after: int) -> bool:
         """True when there is a token newer than `after`; False while the back-off forbids one."""

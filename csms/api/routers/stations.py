@@ -68,7 +68,7 @@ async def add_station(
             principal=principal,
             now=api.clock.now(),
             randomness=api.randomness,
-            peppers=api.peppers,
+            peppers=api.peppers.read(),
             pki=api.pki,
         )
         overview = StationOverview(station=registered.station, session=None)
@@ -145,7 +145,7 @@ async def rotate_password(
             principal=principal,
             clock=api.clock,
             randomness=api.randomness,
-            peppers=api.peppers,
+            peppers=api.peppers.read(),
         )
         return Reply(HTTPStatus.OK, PasswordChangeAnswer(status=answer["status"]).model_dump())
 

@@ -26,7 +26,8 @@ def _umask(request: pytest.FixtureRequest) -> Iterator[None]:
 def test_the_secret_is_its_owners_whatever_the_umask(tmp_path: Path) -> None:
     bootstrap = Bootstrap(tmp_path)
     bootstrap.write_administrator("id", "secret", token_endpoint="https://h/t")
-    bootstrap.publish(ENDPOINTS, root_pem="root", audit_pem="audit")
+    bootstrap.publish(ENDPOINTS, root_pem="root")
+    bootstrap.publish_audit_key("audit")
     assert mode(bootstrap.directory) == 0o700
     assert mode(bootstrap.administrator_file) == 0o600
     for file in (bootstrap.root_file, bootstrap.audit_file, bootstrap.endpoints_file):
@@ -78,7 +79,7 @@ def test_a_write_that_fails_leaves_the_file_before_it(
 
 def test_endpoints_are_withdrawn_also_when_there_are_none(tmp_path: Path) -> None:
     bootstrap = Bootstrap(tmp_path)
-    bootstrap.publish(ENDPOINTS, root_pem="root", audit_pem="audit")
+    bootstrap.publish(ENDPOINTS, root_pem="root")
     for _ in range(2):
         bootstrap.withdraw()
         assert not bootstrap.endpoints_file.exists()

@@ -7,9 +7,12 @@ import pytest
 
 from csms.domain.password import (
     GENERATED_LENGTH,
+    NO_PEPPERS,
     PASSWORD_ALPHABET,
+    LatePeppers,
     PasswordRecord,
     Peppers,
+    PeppersUnread,
     generate_password,
     hash_password,
     matching_record,
@@ -106,3 +109,21 @@ def test_the_pending_password_that_proved_right_ends_what_came_before_it() -> No
 def test_a_password_that_was_not_pending_settles_nothing(salt: bytes) -> None:
     slots = (slot("old", pending=False), slot("new", pending=True))
     assert settled(slots, salt) == slots
+
+
+def test_before_the_peppers_are_there_no_password_is_checked_or_made() -> None:
+    late = LatePeppers()
+    assert not late.are_there
+    with pytest.raises(PeppersUnread):
+        late.read()
+    late.arrive(PEPPERS)
+    assert late.are_there
+    assert late.read() is PEPPERS
+    assert LatePeppers(PEPPERS).read() is PEPPERS
+
+
+def test_no_peppers_match_nothing_not_even_what_was_made_with_none() -> None:
+    bare = hmac.new(b"", SALT + b"secret", hashlib.sha256).digest()
+    records = [PasswordRecord(salt=SALT, digest=bare, pepper_version=v) for v in (0, 1)]
+    records.append(hash_password("secret", salt=SALT, peppers=PEPPERS))
+    assert matching_record("secret", records, NO_PEPPERS) is None

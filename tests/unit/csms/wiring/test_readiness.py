@@ -2,20 +2,22 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, cast
 
 import pytest
 
-from csms.adapters.vault import VaultConnection, VaultUnavailable
+from csms.adapters.vault import VaultConnection, VaultRefused, VaultUnavailable
 from csms.api.health import Degraded
+from csms.domain.password import LatePeppers, Peppers
 from csms.gateway.server import GatewayHealth
 from csms.store.unit_of_work import SqlStore
 from csms.wiring import readiness as module
-from csms.wiring.readiness import VaultProbe, certificate_word, gauges, readiness
+from csms.wiring.readiness import AskVault, VaultProbe, certificate_word, gauges, readiness
 from csms.wiring.supervision import supervised
-from tests.fixtures.inside import MovableClock
+from pki.wire import PkiUnavailable
+from tests.fixtures.inside import PEPPERS, MovableClock
 
 NOW = MovableClock().now()
 
@@ -36,8 +38,10 @@ class Vault:
         return {}
 
 
-def probe(vault: Vault, clock: MovableClock) -> VaultProbe:
-    return VaultProbe(cast("VaultConnection", vault), clock)
+def probe(
+    vault: Vault, clock: MovableClock, asks: Mapping[str, AskVault] | None = None
+) -> VaultProbe:
+    return VaultProbe(cast("VaultConnection", vault), clock, asks or {})
 
 
 def health(*, accepting: bool) -> Callable[[], GatewayHealth]:
@@ -96,11 +100,47 @@ def test_vault_is_asked_once_for_many_probes() -> None:
     asyncio.run(main())
 
 
+def test_a_vault_that_refuses_an_identity_is_told_by_what_cannot_be_done() -> None:
+    async def fine() -> None:
+        return
+
+    async def refused() -> None:
+        raise VaultRefused("permission denied")
+
+    async def unavailable() -> None:
+        raise PkiUnavailable("login failed")
+
+    async def main() -> None:
+        asked = probe(Vault(), MovableClock(), {"a": fine, "b": refused, "c": unavailable})
+        found = await asked.ask()
+        assert isinstance(found, Degraded)
+        assert found == "there, and does not let us: b, c"
+
+    asyncio.run(main())
+
+
+def test_an_identity_that_is_not_answered_is_told_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_IDENTITY_SECONDS", 0.05)
+
+    async def main() -> None:
+        found = await probe(Vault(), MovableClock(), {"a": forever}).ask()
+        assert isinstance(found, Degraded)
+
+    asyncio.run(main())
+
+
+def test_passwords_wait_for_vault(sqlite_store_url: str) -> None:
+    found = answers(sqlite_store_url, accepting=True, worker=True, peppers=None)
+    assert isinstance(found["passwords"], Degraded)
+
+
 async def forever() -> None:
     await asyncio.Event().wait()
 
 
-def answers(url: str, *, accepting: bool, worker: bool) -> dict[str, str | None]:
+def answers(
+    url: str, *, accepting: bool, worker: bool, peppers: Peppers | None = PEPPERS
+) -> dict[str, str | None]:
     async def main() -> dict[str, str | None]:
         store, clock = SqlStore(url), MovableClock()
         try:
@@ -113,6 +153,7 @@ def answers(url: str, *, accepting: bool, worker: bool) -> dict[str, str | None]
                     roles=roles,
                     not_after=lambda: clock.now() + timedelta(hours=20),
                     vault=probe(Vault(), clock),
+                    peppers=LatePeppers(peppers),
                     clock=clock,
                 )
                 return {name: await check() for name, check in checks.items()}
@@ -124,7 +165,14 @@ def answers(url: str, *, accepting: bool, worker: bool) -> dict[str, str | None]
 
 def test_all_is_well(sqlite_store_url: str) -> None:
     found = answers(sqlite_store_url, accepting=True, worker=True)
-    assert found.keys() == {"database", "gateway", "worker", "certificate", "vault"}
+    assert found.keys() == {
+        "database",
+        "gateway",
+        "worker",
+        "certificate",
+        "vault",
+        "passwords",
+    }
     assert set(found.values()) == {None}
 
 

@@ -41,6 +41,21 @@ def test_a_role_that_ends_by_itself_ends_the_process_in_one_line(loop: Any, why:
     assert str(caught.value) == f"the role worker ended by itself ({why}); see the log"
 
 
+def test_work_with_an_end_may_end_and_must_not_fail() -> None:
+    async def main(work: Any) -> None:
+        stop = asyncio.Event()
+        async with supervised(stop) as roles:
+            roles.start("errand", work(), may_return=True)
+            for _ in range(3):
+                await asyncio.sleep(0)
+            assert not roles.is_running("errand")
+            assert stop.is_set() == (work is fails)
+
+    asyncio.run(main(returns))
+    with pytest.raises(RoleEnded, match="errand"):
+        asyncio.run(main(fails))
+
+
 def test_an_ordinary_stop_is_no_failure() -> None:
     async def main() -> None:
         stop = asyncio.Event()
