@@ -31,6 +31,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from csms.domain.signing_budget import MAXIMUM_OPEN
+
 Port = Annotated[int, Field(ge=0, le=65535)]  # 0: any free port, written to endpoints.json
 HostName = Annotated[
     str,
@@ -102,6 +104,9 @@ class GatewaySettings(_Part):
     # More do not raise the rate; fewer keep connected stations from waiting behind a storm.
     max_handshakes: Annotated[int, Field(ge=1, le=256)] = 16
     """TLS handshakes at once."""
+
+    max_open_certificate_requests: Annotated[int, Field(ge=1, le=100_000)] = MAXIMUM_OPEN
+    """Requests of the whole fleet that may wait for the CA, while Vault is sealed for example."""
 
     @model_validator(mode="after")
     def _profile_1_needs_networks(self) -> Self:

@@ -7,4 +7,5 @@ pytest_plugins = [
     "tests.fixtures.product",
     "tests.fixtures.stores",
     "tests.fixtures.vault",
+    "tests.attacks.outage",  # last: it uses the others
 ]

@@ -45,7 +45,8 @@ async def sign_certificate(
     2. Refuse what we do not do: V2G certificates, requests over a plaintext connection (C08).
     3. Cheap checks only (T10): one PKCS#10 request in PEM. Whether it may be signed the PKI says.
     4. The same CSR again (A02.FR.17) joins the request that is there, if one answers for it.
-    5. Another CSR takes the place of an open one: the station has thrown that key away.
+    5. Another CSR takes the place of an open one: the station has thrown that key away. A new one
+       needs room in the fleet's queue, which is bounded while the CA is away (P03).
     6. Store the request and its job in this transaction; the worker goes on.
     """
     # 1
@@ -54,10 +55,10 @@ async def sign_certificate(
         return await _too_often(context, work, spending)
     use = CertificateUse(request.certificate_type or CertificateUse.CHARGING_STATION)
     # 2
-    if use is not CertificateUse.CHARGING_STATION:
-        return await _rejected(context, work, "NotEnabled", "certificate_type")
-    if context.profile is SecurityProfile.BASIC:
-        return await _rejected(context, work, "NotEnabled", "plaintext")
+    if use is not CertificateUse.CHARGING_STATION or context.profile is SecurityProfile.BASIC:
+        of_that_type = use is CertificateUse.CHARGING_STATION
+        reason = "plaintext" if of_that_type else "certificate_type"
+        return await _rejected(context, work, "NotEnabled", reason)
     # 3
     try:
         parse_csr(request.csr)
@@ -74,7 +75,14 @@ async def sign_certificate(
         await work.certificate_requests.set_status(
             open_request.id, RequestStatus.SUPERSEDED, "another CSR came"
         )
+    elif (room := await _room(context, work)) is not Spending.GRANTED:
+        return await _queue_full(context, work, room)
     return await _stored(context, request, use, digest, work)
+
+
+async def _room(context: StationContext, work: UnitOfWork) -> Spending:
+    budget = context.signing_budget
+    return budget.queue(await work.certificate_requests.count_open(enough=budget.enough_open))
 
 
 async def _stored(
@@ -106,18 +114,17 @@ async def _too_often(context: StationContext, work: UnitOfWork, spending: Spendi
     """On record once for each flood; the reason code is not the appendix's, whose list is open."""
     if spending is Spending.REFUSED_AGAIN:
         return _refusal("TooManyRequests")
-    await work.security_events.add(
-        SecurityEvent(
-            id=context.randomness.uuid(),
-            station_id=context.station.id,
-            type=CSMSEvent.CERTIFICATE_REQUEST_FLOOD,
-            occurred_at=context.now,
-            received_at=context.now,
-            tech_info="SignCertificate is refused until the station asks less often",
-            source=EventSource.CSMS,
-        )
-    )
+    what = "SignCertificate is refused until the station asks less often"
+    await _event(context, work, CSMSEvent.CERTIFICATE_REQUEST_FLOOD, what)
     return await _rejected(context, work, "TooManyRequests", "too_often")
+
+
+async def _queue_full(context: StationContext, work: UnitOfWork, room: Spending) -> Answer:
+    """One event for the whole fleet, with the station that found it so; an audit row for each."""
+    if room is Spending.REFUSED:
+        what = "as many certificate requests wait for the CA as may; more are refused"
+        await _event(context, work, CSMSEvent.CERTIFICATE_QUEUE_FULL, what)
+    return await _rejected(context, work, "QueueFull", "queue_full")
 
 
 async def _joined(
@@ -144,6 +151,22 @@ async def _joined(
         await _enqueue(context, work, JobKind.DELIVER_CERTIFICATE, payload)
     await work.jobs.wake(context.station.id, now=context.now)
     return _accepted()
+
+
+async def _event(
+    context: StationContext, work: UnitOfWork, what: CSMSEvent, tech_info: str
+) -> None:
+    await work.security_events.add(
+        SecurityEvent(
+            id=context.randomness.uuid(),
+            station_id=context.station.id,
+            type=what,
+            occurred_at=context.now,
+            received_at=context.now,
+            tech_info=tech_info,
+            source=EventSource.CSMS,
+        )
+    )
 
 
 async def _enqueue(

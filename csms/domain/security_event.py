@@ -51,6 +51,7 @@ class CSMSEvent(StrEnum):
     CERTIFICATE_REQUEST_REFUSED = "CertificateRequestRefused"
     CERTIFICATE_REQUEST_ANOMALY = "CertificateRequestAnomaly"
     CERTIFICATE_REQUEST_FLOOD = "CertificateRequestFlood"
+    CERTIFICATE_QUEUE_FULL = "CertificateQueueFull"
     CERTIFICATE_NOT_DELIVERED = "CertificateNotDelivered"
 
 

@@ -1,8 +1,11 @@
-"""How often a station may ask for a certificate (threat C07).
+"""How often a station may ask for a certificate, and how many requests may wait (threat C07).
 
 Every CSR with a new key is a signature of the CA, rows and jobs; all stations share the CA. A
 station repeats an unanswered request after CertSigningWaitMinimum seconds, doubling (A02.FR.17-19):
 the burst lets the eagerest of them through, and a loop of CSRs is bounded to one a minute.
+
+While the CA cannot sign (Vault sealed) requests wait, and so many of the whole fleet may: those
+that were Accepted must be answered soon after it is back, within their keys' life (P03).
 """
 
 from __future__ import annotations
@@ -15,6 +18,8 @@ from uuid import UUID
 
 BURST: Final = 10
 SECONDS_EACH: Final = 60.0
+# At the 200 certificates a second that are measured: half a minute.
+MAXIMUM_OPEN: Final = 5000
 
 
 class Spending(StrEnum):
@@ -35,11 +40,26 @@ class SigningBudget:
     connections, and is forgotten when it is full again and so no different from a new one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, maximum_open: int = MAXIMUM_OPEN) -> None:
         self._buckets: OrderedDict[UUID, _Bucket] = OrderedDict()  # who asked last stands last
+        self._maximum_open = maximum_open
+        self._queue_was_full = False
 
     def __len__(self) -> int:
         return len(self._buckets)
+
+    @property
+    def enough_open(self) -> int:
+        """Nobody needs to count further."""
+        return self._maximum_open
+
+    def queue(self, open_requests: int) -> Spending:
+        """Whether one more may wait. Full is a new thing only after it was half empty."""
+        if open_requests < self._maximum_open:
+            self._queue_was_full &= open_requests > self._maximum_open // 2
+            return Spending.GRANTED
+        again, self._queue_was_full = self._queue_was_full, True
+        return Spending.REFUSED_AGAIN if again else Spending.REFUSED
 
     def spend(self, station_id: UUID, *, now: float) -> Spending:
         """`now`: seconds of a clock that never steps."""

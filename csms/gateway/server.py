@@ -83,7 +83,7 @@ class Gateway:
             bus=bus,
             clock=clock,
             randomness=randomness,
-            signing_budget=SigningBudget(),
+            signing_budget=SigningBudget(maximum_open=settings.max_open_certificate_requests),
             takeovers=Takeovers(),
         )
         self._house = House(node=node, organization=organization, peppers=peppers)

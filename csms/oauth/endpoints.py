@@ -169,6 +169,8 @@ class AuthorizationServer:
         header = {"alg": ALGORITHM, "typ": TOKEN_TYPE, "kid": kid}
         signing_input = f"{_segment(header)}.{_segment(claims)}"
         signature = await self.signer.sign(signing_input.encode(), kid=kid)
+        # Known from now on: the token is good also when Vault is away at its first use.
+        await self.keys.by_kid(kid)
         return f"{signing_input}.{_base64url(signature)}"
 
     async def _audit(

@@ -64,7 +64,19 @@ async def issue_certificate(
         # The PKI repeats its answer to a key; that certificate will not be sent again.
         again = PkiRefused(RefusalReason.KEY_REUSED, f"the key's certificate is {over}")
         return await _refused(request, station, again, store, clock, randomness)
-    return await _issued(request, station, answer, store, clock, randomness)
+    outcome = await _issued(request, station, answer, store, clock, randomness)
+    if job.attempts:
+        await _wake_the_others(store, clock)
+    return outcome
+
+
+async def _wake_the_others(store: Store, clock: Clock) -> None:
+    """The PKI is back: those that wait their back-off out need not, and go in the order in which
+    they came (P03).
+    """
+    async with store.writing() as work:
+        if await work.jobs.wake_kind(JobKind.ISSUE_CERTIFICATE, now=clock.now()):
+            await work.commit()
 
 
 async def _over(

@@ -191,6 +191,9 @@ class CertificateRequests(Protocol):
 
     async def by_csr(self, station_id: UUID, csr_sha256: str) -> CertificateRequest | None: ...
 
+    async def count_open(self, *, enough: int) -> int:
+        """Of all stations; counting ends at `enough`."""
+
     async def set_status(
         self, request_id: UUID, status: RequestStatus, detail: str | None = None
     ) -> None: ...
@@ -260,6 +263,9 @@ class Jobs(Protocol):
 
     async def wake(self, station_id: UUID, *, now: datetime) -> int:
         """Make the station's waiting jobs due: it has just connected."""
+
+    async def wake_kind(self, kind: JobKind, *, now: datetime) -> int:
+        """Make all waiting jobs of that kind due, oldest first: what they wait for is back."""
 
 
 class Operations(Protocol):

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, bindparam, func, select, update
+from sqlalchemy import ColumnElement, Integer, bindparam, func, literal_column, select, update
 
 from csms.domain.certificate import (
     CertificateRecord,
@@ -47,6 +47,13 @@ _ADD: Final = addition(_C, *_FIELDS)
 _BY_ID: Final = Prepared(_CERTIFICATE.where(_C.c.id == bindparam("its_id")))
 _BY_REQUEST: Final = Prepared(_CERTIFICATE.where(_C.c.request_id == bindparam("of_request")))
 _BY_END: Final = Listing(name="certificates", order=(_C.c.not_after, _C.c.id), key=(instant, UUID))
+# The literal lets SQLite see that the partial index of open requests is enough.
+_OPEN: Final = _R.c.status == literal_column(f"'{RequestStatus.OPEN}'")
+_COUNT_OPEN: Final = Prepared(
+    select(func.count()).select_from(
+        select(_R.c.station_id).where(_OPEN).limit(bindparam("most", type_=Integer)).subquery()
+    )
+)
 _REQUESTS: Final = Listing(
     name="certificate_requests",
     order=(_R.c.received_at, _R.c.id),
@@ -182,6 +189,10 @@ class CertificateRequestRepository:
 
     async def by_csr(self, station_id: UUID, csr_sha256: str) -> CertificateRequest | None:
         return await self._one(_REQUEST_BY_CSR, of_station=station_id, of_csr=csr_sha256)
+
+    async def count_open(self, *, enough: int) -> int:
+        row = await self._transaction.fetch_one(_COUNT_OPEN, most=enough)
+        return 0 if row is None else int(row[0])
 
     async def set_status(
         self, request_id: UUID, status: RequestStatus, detail: str | None = None

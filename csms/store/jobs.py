@@ -98,6 +98,16 @@ _WAKE: Final = Prepared(
     _SLEEPING.where(literal_column("+jobs.state", _J.c.state.type) == WAITING),
     _SLEEPING.where(_J.c.state == WAITING),
 )
+_WAKE_KIND: Final = Prepared(
+    update(_J)
+    .where(
+        _J.c.state == literal_column(f"'{WAITING}'"),
+        _J.c.kind == bindparam("of_kind"),
+        _J.c.run_at > _NOW,
+        _FREE,
+    )
+    .values(run_at=_NOW)
+)
 
 
 class JobRepository:
@@ -166,6 +176,9 @@ class JobRepository:
 
     async def wake(self, station_id: UUID, *, now: datetime) -> int:
         return await self._transaction.change(_WAKE, of_station=station_id, now=now)
+
+    async def wake_kind(self, kind: JobKind, *, now: datetime) -> int:
+        return await self._transaction.change(_WAKE_KIND, of_kind=kind, now=now)
 
 
 def _job_of(row: Mapping[str, Any]) -> Job:

@@ -126,7 +126,7 @@ async def _start(settings: Settings, stack: AsyncExitStack, roles: Roles) -> End
     anchors = await pki("gateway").trust_anchors()
     parts = await _parts(settings, stack, pki, anchors)  # 4
     peppers = LatePeppers()
-    await now_or_when_vault_is_there(
+    vault_is_there = await now_or_when_vault_is_there(
         "pepper", identities(Role.GATEWAY), read_peppers, peppers.arrive, roles
     )
     await _own_certificate(parts.keeper)  # 5
@@ -149,6 +149,7 @@ async def _start(settings: Settings, stack: AsyncExitStack, roles: Roles) -> End
         read_audit_key,
         bootstrap.publish_audit_key,
         roles,
+        now=vault_is_there,
     )
     endpoints = _endpoints(settings, ports, api_url, metrics, public_port)
     await first_administrator(

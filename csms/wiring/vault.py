@@ -139,18 +139,27 @@ async def now_or_when_vault_is_there(
     read: Callable[[VaultSession], Awaitable[T]],
     use: Callable[[T], None],
     roles: Roles,
-) -> None:
+    *,
+    now: bool = True,
+) -> bool:
     """Read it as that role and use it: at once, or from a role of its own until it has come. So a
-    product with its data starts while Vault is sealed, away, or refuses it.
+    product with its data starts while Vault is sealed, away, or refuses it. Whether it was at once;
+    not `now`: Vault was found away already, and each silence of it costs five seconds.
 
     Raises VaultRejected: Vault is there, and what it says is wrong.
     """
-    try:
-        async with VaultSession(identity) as session:
-            use(await read(session))
-    except (VaultUnavailable, VaultRefused) as error:
-        log.warning("started_without_vault", missing=what, why=str(error))
-        roles.start(what, _when_vault_is_there(what, identity, read, use), may_return=True)
+    why = "Vault was away a moment ago"
+    if now:
+        try:
+            async with VaultSession(identity) as session:
+                use(await read(session))
+        except (VaultUnavailable, VaultRefused) as error:
+            why = str(error)
+        else:
+            return True
+    log.warning("started_without_vault", missing=what, why=why)
+    roles.start(what, _when_vault_is_there(what, identity, read, use), may_return=True)
+    return False
 
 
 async def _when_vault_is_there(

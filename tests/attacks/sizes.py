@@ -44,6 +44,12 @@ class Sizes:
     silent: int = _size(30, 40)  # C07, stations that answer nothing
     serials: int = _size(50_000, 1_000_000)  # C14
 
+    # Vault
+    vault_stations: int = _size(16, 100)  # P03, P04, P05: so many CSRs wait
+    vault_sealed_seconds: float = _size(10, 60)  # P03
+    vault_frozen_seconds: float = _size(10, 60)  # P04
+    vault_refusing_seconds: float = _size(4, 60)  # P05
+
 
 SIZES: Final = Sizes()
 IS_FULL: Final = os.environ.get(FULL_BY) == "full"

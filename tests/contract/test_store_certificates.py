@@ -233,6 +233,21 @@ def test_a_station_has_one_open_request_per_use(store_url: str) -> None:
     run_with_store(store_url, act)
 
 
+def test_open_requests_are_counted_up_to_what_is_enough(store_url: str) -> None:
+    async def act(store: SqlStore) -> None:
+        async with store.writing() as unit:
+            requests = unit.certificate_requests
+            assert await requests.count_open(enough=9) == 0
+            for _ in range(5):
+                await requests.add(records.request(uuid4()))
+            await requests.add(records.request(uuid4(), status=RequestStatus.ISSUED))
+            assert await requests.count_open(enough=9) == 5
+            assert await requests.count_open(enough=3) == 3
+            await unit.commit()
+
+    run_with_store(store_url, act)
+
+
 def test_a_request_is_found_by_its_csr_and_only_for_its_station(store_url: str) -> None:
     older = records.request(STATION, status=RequestStatus.ISSUED)
     newer = records.request(

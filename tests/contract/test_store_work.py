@@ -255,6 +255,25 @@ def test_a_connecting_station_wakes_its_waiting_jobs_only(store_url: str) -> Non
     run_with_store(store_url, act)
 
 
+def test_what_all_of_a_kind_wait_for_is_back(store_url: str) -> None:
+    kind, other = JobKind.ISSUE_CERTIFICATE, JobKind.TRIGGER_RENEWAL
+    late = records.job(kind=kind, run_at=after(600), created_at=after(-1))
+    later = records.job(kind=kind, run_at=after(300), created_at=after(0))
+    foreign = records.job(kind=other, run_at=after(600))
+    leased = records.job(kind=kind)
+
+    async def act(store: SqlStore) -> None:
+        await added(store, later, late, foreign, leased)
+        assert await claimed(store) == [leased]
+        async with store.writing() as unit:
+            assert await unit.jobs.wake_kind(kind, now=after(1)) == 2
+            await unit.commit()
+        found = await claimed(store, 1)
+        assert [job.id for job in found] == [late.id, later.id], "in the order they came"
+
+    run_with_store(store_url, act)
+
+
 def test_an_operation_is_found_while_open_and_keeps_its_result(store_url: str) -> None:
     operation = records.operation(STATION, result={"a": 1})
     bare = records.operation(None)

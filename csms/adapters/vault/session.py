@@ -103,7 +103,10 @@ class VaultSession:
             if not await self._log_in_again(after=generation):
                 raise
             result = await self._in_thread(lambda: operation(self._connection))
-        self._back_off = 0.0
+        if self._back_off:  # the next loss is a new one, and need not wait for the last one's sake
+            self._back_off = 0.0
+            soon = self._monotonic() + FIRST_BACK_OFF
+            self._next_login_at = min(self._next_login_at, soon)
         return result
 
     async def _ensure_token(self) -> int:

@@ -14,7 +14,7 @@ from csms.blocks.context import Answer
 from csms.blocks.security import security_event_notification, sign_certificate
 from csms.domain.audit import AuditAction, Outcome
 from csms.domain.certificate import RequestStatus
-from csms.domain.signing_budget import BURST, SECONDS_EACH
+from csms.domain.signing_budget import BURST, SECONDS_EACH, SigningBudget
 from csms.domain.station import SecurityProfile, Station
 from csms.ocpp import messages
 from csms.operations.issue_certificate import issue_certificate
@@ -251,5 +251,29 @@ def test_a_csr_over_a_plaintext_connection_is_rejected(tmp_path: Path) -> None:
         station = await house.station(profile=1)
         answer = await ask(house, station, csr(), profile=SecurityProfile.BASIC)
         assert status_of(answer) == "Rejected"
+
+    inside(tmp_path, scene)
+
+
+def test_beyond_the_fleets_queue_a_request_is_rejected_and_told_once(tmp_path: Path) -> None:
+    """P03: while the CA is away requests wait, and overflow answers Rejected, not silence."""
+
+    async def scene(house: Inside) -> None:
+        house.signing_budget = SigningBudget(maximum_open=2)
+        stations = [await house.station(f"CS-{number}") for number in range(5)]
+        answers = [await ask(house, one, csr(n)) for n, one in enumerate(stations)]
+        assert [status_of(answer) for answer in answers] == ["Accepted"] * 2 + ["Rejected"] * 3
+        for answer in answers[2:]:
+            assert isinstance(answer.payload, messages.SignCertificateResponse)
+            assert isinstance(answer.payload.status_info, messages.StatusInfoType)
+            assert answer.payload.status_info.reason_code == "QueueFull"
+        entries = await house.audited(AuditAction.CERTIFICATE_REQUEST)
+        assert [entry.record.reason for entry in entries] == [None, None] + ["queue_full"] * 3
+        async with house.store.reading() as work:
+            page = await work.security_events.page(station_id=None, limit=9, cursor=None)
+        assert [event.type for event in page.items] == ["CertificateQueueFull"]
+        # Whoever waits already may repeat itself, and may have a new key: that takes no more room.
+        assert status_of(await ask(house, stations[0], csr(0))) == "Accepted"
+        assert status_of(await ask(house, stations[0], csr(9))) == "Accepted"
 
     inside(tmp_path, scene)

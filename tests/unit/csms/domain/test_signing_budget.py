@@ -47,3 +47,15 @@ def test_who_goes_on_asking_is_not_forgotten() -> None:
     budget = SigningBudget()
     asked = [budget.spend(STATION, now=second) for second in range(1_200)]
     assert asked.count(Spending.GRANTED) <= BURST + 1_200 / SECONDS_EACH
+
+
+def test_the_fleets_queue_is_bounded_and_full_is_news_once() -> None:
+    budget = SigningBudget(maximum_open=4)
+    assert budget.enough_open == 4
+    assert budget.queue(3) is Spending.GRANTED
+    assert budget.queue(4) is Spending.REFUSED
+    assert budget.queue(4) is Spending.REFUSED_AGAIN
+    assert budget.queue(3) is Spending.GRANTED
+    assert budget.queue(4) is Spending.REFUSED_AGAIN, "it goes up and down at its bound: no news"
+    assert budget.queue(2) is Spending.GRANTED
+    assert budget.queue(5) is Spending.REFUSED

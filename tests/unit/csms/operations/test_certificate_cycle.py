@@ -314,6 +314,36 @@ def test_after_the_key_has_died_a_fresh_csr_is_asked_for_instead(tmp_path: Path)
     inside(tmp_path, scene)
 
 
+def test_the_first_that_is_signed_again_wakes_the_others_in_their_order(tmp_path: Path) -> None:
+    """P03: Vault is back, and nobody waits his own back-off out."""
+
+    async def scene(house: Inside) -> None:
+        waiting = []
+        for number in range(1, 4):
+            request = await request_of(house, await house.station(f"CS-{number}"), number)
+            job = replace(
+                job_for(house, JobKind.ISSUE_CERTIFICATE, request_id=str(request.id)),
+                key=str(request.id),
+                run_at=house.clock.now() + timedelta(minutes=4 - number),
+                created_at=house.clock.now() + timedelta(seconds=number),
+            )
+            async with house.store.writing() as work:
+                await work.jobs.add(job)
+                await work.commit()
+            waiting.append(job.id)
+        first = await request_of(house, await house.station("CS-9"), 9)
+        assert await issue(house, first) == Done()
+        assert JobKind.ISSUE_CERTIFICATE not in await house.due(), "it never waited: no news"
+        second = await request_of(house, await house.station("CS-8"), 8)
+        assert await issue(house, second, attempts=3) == Done()
+        async with house.store.writing() as work:
+            now = house.clock.now()
+            due = await work.jobs.claim(now=now, lease_until=now, limit=9)
+        assert [job.id for job in due if job.kind is JobKind.ISSUE_CERTIFICATE] == waiting
+
+    inside(tmp_path, scene)
+
+
 def test_what_was_ignored_in_a_csr_is_reported(tmp_path: Path) -> None:
     async def scene(house: Inside) -> None:
         station = await house.station()
