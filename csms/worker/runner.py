@@ -165,7 +165,10 @@ class JobRunner:
         finally:
             lane.running -= 1
             self._wake.set()
-        del self._held[job.id]  # not of one that was cancelled: `run` gives that back
+        # Not of one that was cancelled: `run` gives that back. Nor of one that we have claimed
+        # anew: its lease runs out under it when the clock steps, or the machine was asleep.
+        if self._held.get(job.id) is job:
+            del self._held[job.id]
 
     async def _outcome(self, job: Job) -> JobOutcome:
         handler = self._handlers.get(job.kind)

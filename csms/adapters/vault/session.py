@@ -92,7 +92,12 @@ class VaultSession:
 
     async def check_token(self) -> None:
         """Whether Vault lets us ask it anything just now. Raises VaultError."""
-        await self.read("auth/token/lookup-self")
+
+        def look_up(connection: VaultConnection) -> None:
+            if connection.read("auth/token/lookup-self") is None:
+                raise VaultUnavailable("what answers there is no Vault")
+
+        await self.call(look_up)
 
     async def _tried(self, operation: Callable[[VaultConnection], T]) -> T:
         generation = await self._ensure_token()
@@ -143,6 +148,8 @@ class VaultSession:
                 lease = await self._in_thread(lambda: self._connection.log_in(self._identity))
             except VaultError as error:
                 self._login_failure = error
+                if isinstance(error, VaultRefused):  # no call need ask again with a refused token
+                    self._lease_ends_at = 0.0
                 log.warning("vault_login_failed", error=str(error), retry_in=self._back_off)
                 raise
             finally:  # counted from the end: those who queued behind a hanging login do not hang

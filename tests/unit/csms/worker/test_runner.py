@@ -282,3 +282,34 @@ def test_a_session_that_nobody_answers_for_is_asked_less_and_less(tmp_path: Path
         assert [job.attempts for job in await waiting(house, after=timedelta(seconds=32))] == [6]
 
     inside(tmp_path, scene)
+
+
+def test_a_job_whose_lease_ran_out_under_it_is_run_again_and_the_runner_lives(
+    tmp_path: Path,
+) -> None:
+    """The clock steps, or the machine was asleep: this runner itself claims the job anew (H03)."""
+
+    async def scene(house: Inside) -> None:
+        first, running = asyncio.Event(), [0]
+
+        async def handler(job: Job) -> JobOutcome:
+            running[0] += 1
+            if running[0] == 1:
+                await first.wait()
+            return Done()
+
+        await queued(house)
+        async with working(house, {JobKind.SESSION_SEEN: handler}) as runner:
+            await until(lambda: running[0] == 1)
+            house.clock.pass_time(timedelta(minutes=3))
+            await house.bus.publish(JOBS_WAKE, {})
+            await until(lambda: running[0] == 2)
+            first.set()
+            await idle(runner)
+            await queued(house)
+            await house.bus.publish(JOBS_WAKE, {})
+            await until(lambda: running[0] == 3)
+            await idle(runner)
+        assert await waiting(house, after=SLOW) == []
+
+    inside(tmp_path, scene)
