@@ -41,6 +41,8 @@ def test_sealed_for_a_while(scene: Scene, scoreboard: Scoreboard) -> None:
             assert [scene.refusals(one) for one in late] == [["queue_full"]] * len(late)
             events = [scene.events(one) for one in late]
             assert events == [["CertificateQueueFull"]] + [[]] * (len(late) - 1)
+            # A station can be registered: the pepper is in memory, the PKI's registry its own.
+            assert product.station()["password"]
             # Tokens: none is made, those that were made work.
             status, seconds = scene.ask_for_token()
             assert status == 503

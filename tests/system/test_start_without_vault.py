@@ -4,9 +4,6 @@ Profile 3 is served from the first moment. A password needs the pepper, which li
 who come with one are told to come again, whoever they are. Tokens and certificates wait likewise.
 """
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -65,49 +62,3 @@ def test_it_starts_while_vault_is_sealed(
         product.eventually(lambda: scene.ask_for_token()[0] == 200)
         assert product.station()["password"]
     scene.no_secret_is_logged()
-
-
-@pytest.mark.timeout(180)
-def test_it_starts_while_vault_is_gone_and_stops_before_it_is_back(scene: Scene) -> None:
-    enrolled, key = scene.by_certificate[1]
-    assert scene.product.stop() == 0
-    scene.vault.kill()
-    try:
-        scene.product.start()
-        with on_profile_3(scene.product, enrolled["identity"], key) as peer:
-            assert peer.boot(enrolled["serial_number"])["status"] == "Accepted"
-        assert scene.product.stop() == 0
-    finally:
-        scene.vault.start()
-        scene.vault.unseal()
-        scene.product.start()
-    assert not scene.ready()["degraded"]
-
-
-@pytest.mark.timeout(180)
-def test_without_a_certificate_that_lives_it_does_not_start_and_says_why(scene: Scene) -> None:
-    product = scene.product
-    listener = product.data_dir / "tls" / "listener.pem"
-    assert product.stop() == 0
-    kept = listener.read_bytes()
-    scene.vault.seal()
-    try:
-        listener.unlink()
-        started = subprocess.run(
-            [sys.executable, "-m", "csms", "up"],
-            env={**os.environ, **product.environment},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-            cwd=product.data_dir,
-        )
-        assert started.returncode == 1
-        (line,) = [line for line in started.stderr.splitlines() if not line.startswith("{")]
-        assert "no listener certificate" in line
-    finally:
-        scene.vault.unseal()
-        if not listener.exists():
-            listener.touch(mode=0o600)
-            listener.write_bytes(kept)
-        product.start()

@@ -187,6 +187,52 @@ def test_an_openbao_that_dies_is_started_again(
     asyncio.run(main())
 
 
+def without_vault(data_dir: Path, port: int) -> Settings:
+    """The same data, and an operator's Vault that is not there."""
+    vault = {
+        "addr": f"https://127.0.0.1:{port}",
+        "ca_file": data_dir / "openbao" / "ca.pem",
+        "secrets_dir": data_dir / "openbao" / "secrets",
+    }
+    return load_settings(data_dir=data_dir, vault=vault, **FREE)
+
+
+@pytest.fixture
+def nobodys() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+def test_with_its_data_it_starts_without_vault_and_stops_again(
+    data_dir: Path, nobodys: int
+) -> None:
+    """What still waits for Vault then is no reason to stay, nor has it written anything."""
+    audit_key = Bootstrap(data_dir).audit_file.read_text()
+    seen: list[Endpoints] = []
+    asyncio.run(run(without_vault(data_dir, nobodys), seen.append))
+    assert set(seen[0].ocpp) == {"2", "3"}
+    assert Bootstrap(data_dir).audit_file.read_text() == audit_key
+
+
+@pytest.mark.parametrize(
+    ("lost", "said"),
+    [("tls/listener.pem", "no listener certificate"), ("pki.db", "hold the ceremony first")],
+)
+def test_without_vault_and_without_its_data_it_says_in_one_line_what_is_missing(
+    data_dir: Path, nobodys: int, lost: str, said: str
+) -> None:
+    kept = (data_dir / lost).rename(data_dir / "kept")
+    try:
+        with pytest.raises(StartFailed) as caught:
+            asyncio.run(run(without_vault(data_dir, nobodys), never))
+    finally:
+        kept.replace(data_dir / lost)
+    assert "\n" not in str(caught.value)
+    assert said in str(caught.value)
+
+
 @pytest.mark.parametrize("content", ["a file", "no such parent"])
 def test_a_data_directory_that_cannot_be_is_one_line(tmp_path: Path, content: str) -> None:
     (tmp_path / "file").write_text("")
