@@ -287,9 +287,23 @@ def test_known_tokens_hold_while_the_signer_is_away_and_new_ones_do_not_come(
     room(sqlite_store_url, scene)
 
 
-def test_while_no_key_is_known_the_api_says_so(sqlite_store_url: str) -> None:
+def test_a_token_holds_that_was_not_used_before_the_signer_went_away(
+    sqlite_store_url: str,
+) -> None:
     async def scene(api: ApiRoom) -> None:
         token = await api.token(Scope.STATIONS_READ)
+        api.signer.away = True
+        assert (await api.call("GET", "/stations", token=token)).status_code == 200
+
+    room(sqlite_store_url, scene)
+
+
+def test_while_no_key_is_known_the_api_says_so(sqlite_store_url: str) -> None:
+    """A token of the last run, and a start while Vault is sealed."""
+
+    async def scene(api: ApiRoom) -> None:
+        token = await api.token(Scope.STATIONS_READ)
+        api.tokens.keys._keys, api.tokens.keys._fetched_at = {}, None
         api.signer.away = True
         answer = await api.call("GET", "/stations", token=token)
         assert answer.status_code == 503
