@@ -31,7 +31,8 @@ class PortTaken(Exception):
 CERTIFICATE_PERIOD: Final = timedelta(days=3650)
 
 # performance_multiplier 1 makes the only node elect itself in one second instead of five. Vault
-# would want disable_mlock beside raft; OpenBao does not know the word.
+# would want disable_mlock beside raft; OpenBao does not know the word. Five failed logins would
+# lock a role out for fifteen minutes (plan.LOGIN_TUNING says why not).
 _CONFIG: Final = Template("""\
 api_addr = "https://$host:$port"
 cluster_addr = "https://$host:$cluster_port"
@@ -51,6 +52,9 @@ listener "tcp" {
   tls_key_file = "$directory/tls.key"
   tls_min_version = "tls13"
   disable_unauthed_rekey_endpoints = true
+}
+user_lockout "approle" {
+  disable_lockout = true
 }
 audit "file" "main" {
   description = "every request and answer"

@@ -219,6 +219,7 @@ async def vault_apply(
                 policies_dir=settings.policies_dir / "vault",
                 secrets_dir=secrets_dir,
                 networks=_networks(settings),
+                tune_login=settings.vault.addr is not None,
             )
             if ceremony:
                 credentials = await asyncio.to_thread(ceremony_credentials, connection)
@@ -241,6 +242,7 @@ async def vault_verify(settings: Settings) -> list[dict[str, str]]:
                 connection,
                 policies_dir=settings.policies_dir / "vault",
                 networks=_networks(settings),
+                login_tuned=settings.vault.addr is not None,
             )
         finally:
             connection.close()

@@ -16,6 +16,7 @@ from csms.adapters.vault import (
     Role,
     VaultConnection,
     VaultRefused,
+    VaultRejected,
     apply,
     verify,
 )
@@ -270,3 +271,36 @@ def test_verify_finds_strangers_under_our_prefix(
     ]
     admin.delete("sys/policies/acl/csms-setup")
     admin.delete("auth/approle/role/csms-evil")
+
+
+def test_failed_logins_lock_no_role_out(spoilt: TestVault) -> None:
+    """P05: else whoever knows a role id could keep the CA from signing."""
+    wrong = VaultConnection(spoilt.addr, ca_file=spoilt.ca_file)
+    role = spoilt.credentials(Role.PKI)
+    for _ in range(10):
+        with pytest.raises(VaultRejected):
+            wrong.write("auth/approle/login", {"role_id": role.role_id, "secret_id": "wrong"})
+    wrong.close()
+    VaultConnection.log_in_as(role).close()
+
+
+def test_an_operators_server_is_told_so_by_an_administrator(
+    spoilt: TestVault, admin: VaultConnection, provisioner: VaultConnection
+) -> None:
+    def lockout(connection: VaultConnection) -> Outcome:
+        report = apply(connection, policies_dir=POLICIES, networks=ON_LOOPBACK, tune_login=True)
+        (item,) = [item for item in report.items if item.what == "login lockout"]
+        return item.outcome
+
+    def told(connection: VaultConnection) -> list[str]:
+        findings = verify(connection, policies_dir=POLICIES, networks=ON_LOOPBACK, login_tuned=True)
+        return [finding.what for finding in findings]
+
+    tune = {"user_lockout_config": {"lockout_disable": False}}
+    admin.write("sys/auth/approle/tune", tune)
+    assert told(provisioner) == ["login lockout"]
+    assert lockout(provisioner) is Outcome.DRIFTED
+    assert lockout(admin) is Outcome.CHANGED
+    assert lockout(admin) is Outcome.UNCHANGED
+    assert lockout(provisioner) is Outcome.UNCHANGED
+    assert told(provisioner) == []

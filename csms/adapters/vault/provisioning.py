@@ -2,7 +2,7 @@
 
 Idempotent, and safe to stop anywhere: every step looks first and makes only what is missing.
 
-1. AppRole login enabled, the two mounts
+1. AppRole login enabled, without lockout; the two mounts
 2. policies, keys, pepper (create-only), AppRoles
 3. an audit device, on Vault (OpenBao refuses the API and declares it in its configuration)
 4. on request, role id and secret id files for every role but the ceremony's
@@ -30,6 +30,7 @@ from csms.adapters.vault.plan import (
     APPROLE,
     KEY_TYPES,
     KV,
+    LOGIN_TUNING,
     MOUNTS,
     PEPPER_DATA,
     PEPPER_METADATA,
@@ -83,10 +84,17 @@ def apply(
     secrets_dir: Path | None = None,
     networks: Networks = Networks(),  # noqa: B008  (frozen)
     audit_file: Path | None = None,
+    tune_login: bool = False,
 ) -> ApplyReport:
-    """Provision, by the module's steps. `audit_file` is a path on the server, for Vault only."""
+    """Provision, by the module's steps. `audit_file` is a path on the server, for Vault only.
+    `tune_login`: by the API, which takes an administrator; the bundled server's configuration has
+    it.
+    """
     policies = load_policies(policies_dir)
-    items = [_login_method(connection), *(_mount(connection, name) for name in MOUNTS)]
+    items = [_login_method(connection)]
+    if tune_login:
+        items.append(_login_lockout(connection))
+    items += [*(_mount(connection, name) for name in MOUNTS)]
     items += [_policy(connection, role, policies[role]) for role in Role]
     items += [_key(connection, key) for key in Key]
     items.append(_pepper(connection))
@@ -139,6 +147,21 @@ def _login_method(connection: VaultConnection) -> Item:
     return _make(
         what, Outcome.CREATED, lambda: connection.write("sys/auth/approle", {"type": "approle"})
     )
+
+
+def _login_lockout(connection: VaultConnection) -> Item:
+    what = "login lockout"
+    if lockout_is_off(connection):
+        return Item(what, Outcome.UNCHANGED)
+    path = f"sys/{APPROLE}/tune"
+    return _make(what, Outcome.CHANGED, lambda: connection.write(path, LOGIN_TUNING))
+
+
+def lockout_is_off(connection: VaultConnection) -> bool:
+    """Whether AppRole logins are never locked out, by the mount's own word."""
+    mounts = (connection.read("sys/auth") or {"data": {}})["data"]
+    config = mounts.get("approle/", {}).get("config", {}).get("user_lockout_config") or {}
+    return bool(config.get("user_lockout_disable"))
 
 
 def _mount(connection: VaultConnection, name: str) -> Item:

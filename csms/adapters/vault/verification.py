@@ -21,7 +21,12 @@ from csms.adapters.vault.plan import (
     approle,
 )
 from csms.adapters.vault.policy import PolicyUnreadable, load_policies, objections
-from csms.adapters.vault.provisioning import key_defects, key_looseness, role_differences
+from csms.adapters.vault.provisioning import (
+    key_defects,
+    key_looseness,
+    lockout_is_off,
+    role_differences,
+)
 
 
 class Problem(StrEnum):
@@ -47,10 +52,16 @@ def verify(
     *,
     policies_dir: Path,
     networks: Networks = Networks(),  # noqa: B008  (frozen)
+    login_tuned: bool = False,
 ) -> list[Finding]:
-    """All findings; an empty list is the good answer. Raises VaultError when it cannot look."""
+    """All findings; an empty list is the good answer. Raises VaultError when it cannot look.
+
+    `login_tuned`: that it should be, by the API (see `apply`).
+    """
     texts = load_policies(policies_dir)
     findings = _mounts(connection)
+    if login_tuned and not lockout_is_off(connection):
+        findings.append(Finding("login lockout", Problem.DIFFERS, "five failures lock a role out"))
     for role in Role:
         findings += _policy(connection, role, texts[role])
         findings += _approle(connection, role, networks)
