@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -53,9 +56,9 @@ def vault(*, login: bytes = LOGIN, answer: bytes = b"{}", status: int = 200) -> 
 
 
 @contextmanager
-def session(addr: str) -> Iterator[VaultSession]:
+def session(addr: str, *, seconds: float = 0.5) -> Iterator[VaultSession]:
     opened = VaultSession(
-        VaultAccess(addr=addr, role_id="r", read_secret_id=lambda: "s", timeout_seconds=0.5)
+        VaultAccess(addr=addr, role_id="r", read_secret_id=lambda: "s", timeout_seconds=seconds)
     )
     try:
         yield opened
@@ -145,3 +148,26 @@ def test_another_status_is_unavailable(status: int) -> None:
 def test_a_key_that_is_none_is_a_signer_error(answer: bytes) -> None:
     with vault(answer=answer) as addr, session(addr) as opened, pytest.raises(SignerError):
         open_signer(opened, mount="transit", name="key")
+
+
+def test_threads_do_not_queue_behind_one_anothers_silent_logins() -> None:
+    """P04: while Vault never answers all are told after one time limit, and later ones at once."""
+
+    def call(opened: VaultSession) -> type[Exception]:
+        try:
+            opened.check_token()
+        except SignerUnavailable as error:
+            return type(error)
+        raise AssertionError
+
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        session(f"http://127.0.0.1:{silent.getsockname()[1]}", seconds=1.0) as opened,
+        ThreadPoolExecutor(8) as threads,
+    ):
+        began = time.monotonic()
+        assert set(threads.map(call, [opened] * 8)) == {SignerUnavailable}
+        assert time.monotonic() - began < 2.5
+        for _ in range(100):
+            assert call(opened) is SignerUnavailable
+        assert time.monotonic() - began < 4
