@@ -34,6 +34,7 @@ from hypothesis.stateful import (
 from csms.adapters.clock import SystemClock, SystemRandomness
 from csms.bus.memory import MemoryBus
 from csms.domain.admission import Admitted
+from csms.domain.password import LatePeppers
 from csms.domain.signing_budget import SigningBudget
 from csms.domain.station import (
     RegistrationStatus,
@@ -129,7 +130,7 @@ class Node:
             signing_budget=SigningBudget(),
             takeovers=Takeovers(),
         )
-        house = House(node=name, organization=ORGANIZATION, peppers=PEPPERS)
+        house = House(node=name, organization=ORGANIZATION, peppers=LatePeppers(PEPPERS))
         self.name = name
         self.door = Door(house, around, AttemptLog(store, clock))
         self.sessions = Sessions(store=store, bus=bus, clock=clock, node=name)
@@ -505,7 +506,7 @@ async def second_gateway(fort: Keep) -> tuple[Gateway, dict[str, int]]:
         bind="127.0.0.1",
         node="node-2",
         organization=ORGANIZATION,
-        peppers=PEPPERS,
+        peppers=LatePeppers(PEPPERS),
         policy=first._policy,
         chain_file=home.world.listener,
         key_file=home.world.listener,
