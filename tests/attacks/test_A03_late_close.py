@@ -154,7 +154,7 @@ class Registries(RuleBasedStateMachine):
     @initialize()
     def houses(self) -> None:
         self.bus = LossyBus()
-        self.nodes = {name: Node(name, self.store, self.bus) for name in NODES}
+        self.nodes: dict[str, Node] = {}
         self.stations = [registered() for _ in set(STATIONS)]
         self.sockets: list[Socket] = []  # not forgotten yet
         self.do(self._open())
@@ -164,8 +164,17 @@ class Registries(RuleBasedStateMachine):
             for station in self.stations:
                 await work.stations.add(station)
             await work.commit()
-        for node in self.nodes.values():
-            await node.sessions.start()
+        for name in NODES:
+            await self._start(name)
+
+    async def _start(self, name: str) -> None:
+        node = self.nodes[name] = Node(name, self.store, self.bus)
+        await node.sessions.start()
+
+    async def _die(self, name: str) -> None:
+        node = self.nodes.pop(name)
+        await node.sessions.stop()  # a dead process hears nothing
+        node.door.close()
 
     @rule(number=st.sampled_from(STATIONS), node=st.sampled_from(NODES), lost=st.booleans())
     def claim(self, number: int, node: str, lost: bool) -> None:
@@ -254,12 +263,11 @@ class Registries(RuleBasedStateMachine):
     @rule(node=st.sampled_from(NODES))
     def restart(self, node: str) -> None:
         """The process dies with its sockets; nothing of it is handled any more."""
-        self.do(self.nodes[node].sessions.stop())  # a dead process hears nothing
+        self.do(self._die(node))
         for one in [one for one in self.sockets if one.node == node]:
             one.is_live = False
             self.sockets.remove(one)
-        self.nodes[node] = Node(node, self.store, self.bus)
-        self.do(self.nodes[node].sessions.start())
+        self.do(self._start(node))
 
     @invariant()
     def no_entry_is_older_than_a_live_one_beside_it(self) -> None:
@@ -311,8 +319,8 @@ class Registries(RuleBasedStateMachine):
             one.is_live = False
             self._forget(one)
         assert [len(node.sessions) for node in self.nodes.values()] == [0, 0]
-        for node in self.nodes.values():
-            self.do(node.sessions.stop())
+        for name in NODES:
+            self.do(self._die(name))
         for station in self.stations:
             assert self.do(self._row(station)) is None
         self.loop.run_until_complete(self.bus.close())
