@@ -2,8 +2,8 @@
 
 The output is a function of those schemas and of this file alone: sorted, without dates or paths.
 `--check` writes nothing and exits 1 when the files on disk differ. Descriptions are left out: the
-specification is the place to read them. What the schemas cannot say (31-bit integers, years,
-size of customData) is added by the small `base.py` below and by `csms.ocpp.schemas`.
+specification is the place to read them. What the schemas cannot say (31-bit integers, decimals,
+years, size of customData) is added by the small `base.py` below and by `csms.ocpp.schemas`.
 """
 
 import argparse
@@ -28,6 +28,8 @@ HEADER: Final = (
     '"""\n\n'
 )
 INT32: Final = {"minimum": -(2**31), "maximum": 2**31 - 1}
+# The digits a double keeps, and more than any meter counts; sums and products stay finite.
+DECIMAL: Final = {"minimum": -(10**15), "maximum": 10**15}
 CUSTOM_DATA: Final = "CustomDataType"
 
 BASE: Final = '''\
@@ -38,6 +40,7 @@ import msgspec
 
 CUSTOM_DATA_BYTES = 8 * 1024  # the schemas bound neither size nor depth (threat D04)
 CUSTOM_DATA_DEPTH = 8
+OPEN_INTEGERS = range(-(2**63), 2**64)  # vendors count nanoseconds and number things (threat D02)
 YEARS = range(1970, 2101)  # what every database and driver can read back (threat D06)
 
 DateTime = Annotated[datetime, msgspec.Meta(tz=True)]
@@ -61,12 +64,24 @@ def nests_beyond(value: object, limit: int) -> bool:
     return limit == 0 or any(nests_beyond(part, limit - 1) for part in parts)
 
 
+def holds_wide_integer(value: object) -> bool:
+    """Whether any integer is too wide for other people's parsers; the depth is bounded already."""
+    if isinstance(value, int):
+        return value not in OPEN_INTEGERS
+    if not isinstance(value, dict | list | tuple):
+        return False
+    parts = value.values() if isinstance(value, dict) else value
+    return any(holds_wide_integer(part) for part in parts)
+
+
 def check_size(value: object) -> None:
     """Bound what the schemas leave open: customData and DataTransfer.data."""
     if value is msgspec.UNSET:
         return
     if nests_beyond(value, CUSTOM_DATA_DEPTH):
         raise ValueError("nested too deeply")
+    if holds_wide_integer(value):
+        raise ValueError("an integer of more than 64 bits")
     if len(msgspec.json.encode(value)) > CUSTOM_DATA_BYTES:
         raise ValueError("too large")
 
@@ -208,7 +223,8 @@ def annotation(schema: Schema) -> str:
             low, high = (int(schema.get(key, INT32[key])) for key in ("minimum", "maximum"))
             kind = meta("int", ge=low, le=high)
         case "number":
-            kind = meta("float", ge=schema.get("minimum"), le=schema.get("maximum"))
+            low, high = (schema.get(key, DECIMAL[key]) for key in ("minimum", "maximum"))
+            kind = meta("float", ge=low, le=high)
         case "boolean":
             kind = "bool"
         case "array":

@@ -7,7 +7,8 @@ never the peer's values or property names, and are ours word for word.
 
 Stricter than the schemas, by the standard's own text or against records that no database can
 return (threats D02, D04, D06): integers have 31 bits and a sign (Part 2, primitive datatypes),
-date-time is checked (RFC 3339, years 1970-2100), customData and DataTransfer.data are bounded.
+decimals are at most 10^15, date-time is checked (RFC 3339, years 1970-2100), customData and
+DataTransfer.data are bounded in size, depth and the width of their integers.
 """
 
 import json
@@ -162,20 +163,24 @@ def _validator(action: Action, kind: Kind) -> jsonschema_rs.Draft4Validator:
         **json.loads(MESSAGES[action + kind]),
         "definitions": {name: json.loads(text) for name, text in DEFINITIONS.items()},
     }
-    _bound_integers(schema)
+    _bound_numbers(schema)
     return jsonschema_rs.Draft4Validator(
         schema, validate_formats=True, formats={"date-time": _is_instant}
     )
 
 
-def _bound_integers(schema: Any) -> None:
+def _bound_numbers(schema: Any) -> None:
+    """As tools/generate_messages.py bounds the structs."""
     match schema:
         case {"type": "integer"}:
             schema.setdefault("minimum", -(2**31))
             schema.setdefault("maximum", 2**31 - 1)
+        case {"type": "number"}:
+            schema.setdefault("minimum", -(10**15))
+            schema.setdefault("maximum", 10**15)
         case dict():
             for part in schema.values():
-                _bound_integers(part)
+                _bound_numbers(part)
 
 
 def _is_instant(text: str) -> bool:

@@ -1,7 +1,10 @@
 """JSON as OCPP-J may use it, and nothing beside it (Part 4 §4.1.2, RFC 8259, RFC 7493).
 
-Python's parser takes NaN, Infinity, 1e400, repeated keys and lone surrogates, and answers deep
-nesting with RecursionError; databases then choke on some of what it took (threats D02, D03, D06).
+Python's parser takes NaN, Infinity, 1e400, integers of thousands of digits, repeated keys and lone
+surrogates, and answers deep nesting with RecursionError; databases then choke on some of what it
+took (threats D02, D03, D06). A number is what a double holds (RFC 7493 §2.2), however it is
+written: 1e400 and a one with 400 noughts are the same number and get the same answer. How large
+one may be in a place of a message is for csms.ocpp.schemas to say.
 `read` refuses what is no JSON; what is JSON but may not be stored comes back *with* its flaw, so
 that a CALL whose id is readable can be answered by that id. No ValueError escapes from here.
 """
@@ -9,6 +12,7 @@ that a CALL whose id is readable can be answered by that id. No ValueError escap
 import json
 import math
 import re
+import sys
 from enum import StrEnum
 from typing import Any, Final, NoReturn
 
@@ -19,6 +23,7 @@ from csms.ocpp.errors import OcppError
 Json = Any  # dict[str, Json] | list[Json] | str | int | float | bool | None
 
 DEPTH_LIMIT: Final = 32  # the deepest schema of 2.0.1 nests 11 levels, the frame one more
+WIDEST_INTEGER: Final = int(sys.float_info.max)  # of 309 digits
 
 
 class JsonFlaw(StrEnum):
@@ -42,6 +47,7 @@ class JsonRefused(OcppError):
 # is optional: the parser proper complains about its absence.
 _TOKEN: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
+_MANY_DIGITS: Final = re.compile(r"\d{309}")
 
 
 def nests_too_deeply(text: str) -> bool:
@@ -72,6 +78,10 @@ class _Builder:
             self.flaw = self.flaw or JsonFlaw.DUPLICATE_KEY
         return built
 
+    def integer(self, literal: str) -> int:
+        """Looked at as a double first: the interpreter refuses to read thousands of digits."""
+        return int(literal) if math.isfinite(self.number(literal)) else 0
+
     def number(self, literal: str) -> float:
         value = float(literal)
         if not math.isfinite(value):
@@ -95,9 +105,10 @@ def read(text: str) -> tuple[Json, JsonFlaw | None]:
             text,
             object_pairs_hook=builder.object,
             parse_float=builder.number,
+            parse_int=builder.integer,
             parse_constant=_no_constant,
         )
-    except ValueError as error:  # also integers beyond the interpreter's digit limit
+    except ValueError as error:
         raise JsonRefused(JsonFlaw.NOT_JSON) from error
     if builder.flaw is None and _may_hide_a_flaw(text):
         return value, flaw_of(value)
@@ -119,7 +130,11 @@ def _canonical(text: str) -> Json:
 
 def _may_hide_a_flaw(text: str) -> bool:
     """A NUL or surrogate comes as an escape, or raw in a str that never was UTF-8."""
-    return "\\u" in text or not text.isascii()
+    return (
+        "\\u" in text
+        or not text.isascii()
+        or (len(text) > 308 and _MANY_DIGITS.search(text) is not None)
+    )
 
 
 def loads(text: str | bytes) -> Json:
@@ -159,6 +174,8 @@ def _flaw_of_leaf(leaf: Json) -> JsonFlaw | None:
             return JsonFlaw.NUL_CHARACTER
         return JsonFlaw.LONE_SURROGATE if _SURROGATE.search(leaf) else None
     if isinstance(leaf, float) and not math.isfinite(leaf):
+        return JsonFlaw.NOT_FINITE
+    if isinstance(leaf, int) and abs(leaf) > WIDEST_INTEGER:
         return JsonFlaw.NOT_FINITE
     return None
 

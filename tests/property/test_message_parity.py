@@ -2,9 +2,10 @@
 
 For each schema valid messages are drawn and broken in one place at a time; both sides must give
 the same verdict, and our CALLERROR code must be one that the reference's complaint stands for.
-We differ in three places, each with its reason and its test: date-time is checked (the reference
+We differ in four places, each with its reason and its test: date-time is checked (the reference
 looks at no format, and an instant that is none would poison a listing, threat D06), integers have
-31 bits and a sign (Part 2, primitive datatypes), and what the schemas leave open is bounded (D04).
+31 bits and a sign (Part 2, primitive datatypes), decimals have a bound (threat D02), and what the
+schemas leave open is bounded (D04).
 """
 
 import copy
@@ -211,6 +212,15 @@ def test_bounds_of_open_places_are_the_third() -> None:
     payload = {"customData": {"vendorId": "v", "x": "y" * 9000}}
     assert reference(Action.HEARTBEAT, Kind.REQUEST).is_valid(payload)
     assert verdict(Action.HEARTBEAT, Kind.REQUEST, payload) is not None
+
+
+@pytest.mark.parametrize("wide", [1e308, -1.1e15, 10**15 + 1])
+def test_wide_decimals_are_the_fourth(wide: float) -> None:
+    """Threat D02: what is summed up later must stay finite."""
+    payload = {"totalCost": wide, "transactionId": "t"}
+    assert reference(Action.COST_UPDATED, Kind.REQUEST).is_valid(payload)
+    code = verdict(Action.COST_UPDATED, Kind.REQUEST, payload)
+    assert code is CallErrorCode.PROPERTY_CONSTRAINT_VIOLATION
 
 
 def test_draft_4_decides_and_1_0_is_no_integer() -> None:

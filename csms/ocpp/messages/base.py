@@ -10,6 +10,7 @@ import msgspec
 
 CUSTOM_DATA_BYTES = 8 * 1024  # the schemas bound neither size nor depth (threat D04)
 CUSTOM_DATA_DEPTH = 8
+OPEN_INTEGERS = range(-(2**63), 2**64)  # vendors count nanoseconds and number things (threat D02)
 YEARS = range(1970, 2101)  # what every database and driver can read back (threat D06)
 
 DateTime = Annotated[datetime, msgspec.Meta(tz=True)]
@@ -33,12 +34,24 @@ def nests_beyond(value: object, limit: int) -> bool:
     return limit == 0 or any(nests_beyond(part, limit - 1) for part in parts)
 
 
+def holds_wide_integer(value: object) -> bool:
+    """Whether any integer is too wide for other people's parsers; the depth is bounded already."""
+    if isinstance(value, int):
+        return value not in OPEN_INTEGERS
+    if not isinstance(value, dict | list | tuple):
+        return False
+    parts = value.values() if isinstance(value, dict) else value
+    return any(holds_wide_integer(part) for part in parts)
+
+
 def check_size(value: object) -> None:
     """Bound what the schemas leave open: customData and DataTransfer.data."""
     if value is msgspec.UNSET:
         return
     if nests_beyond(value, CUSTOM_DATA_DEPTH):
         raise ValueError("nested too deeply")
+    if holds_wide_integer(value):
+        raise ValueError("an integer of more than 64 bits")
     if len(msgspec.json.encode(value)) > CUSTOM_DATA_BYTES:
         raise ValueError("too large")
 

@@ -128,7 +128,7 @@ class ClearedChargingLimitRequest(Message, frozen=True, kw_only=True):
 
 
 class CostUpdatedRequest(Message, frozen=True, kw_only=True):
-    total_cost: float
+    total_cost: Annotated[float, Meta(ge=-1000000000000000, le=1000000000000000)]
     transaction_id: Annotated[str, Meta(max_length=36)]
     custom_data: CustomDataType | UnsetType = UNSET
 

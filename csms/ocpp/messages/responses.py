@@ -399,7 +399,7 @@ class TransactionEventResponse(Message, frozen=True, kw_only=True):
     charging_priority: Annotated[int, Meta(ge=-2147483648, le=2147483647)] | UnsetType = UNSET
     custom_data: CustomDataType | UnsetType = UNSET
     id_token_info: IdTokenInfoType | UnsetType = UNSET
-    total_cost: float | UnsetType = UNSET
+    total_cost: Annotated[float, Meta(ge=-1000000000000000, le=1000000000000000)] | UnsetType = UNSET
     updated_personal_message: MessageContentType | UnsetType = UNSET
 
 

@@ -165,7 +165,7 @@ class ChargingProfileCriterionType(Message, frozen=True, kw_only=True):
 
 
 class ChargingSchedulePeriodType(Message, frozen=True, kw_only=True):
-    limit: float
+    limit: Annotated[float, Meta(ge=-1000000000000000, le=1000000000000000)]
     start_period: Annotated[int, Meta(ge=-2147483648, le=2147483647)]
     custom_data: CustomDataType | UnsetType = UNSET
     number_phases: Annotated[int, Meta(ge=-2147483648, le=2147483647)] | UnsetType = UNSET
@@ -181,7 +181,7 @@ class CostType(Message, frozen=True, kw_only=True):
 
 class ConsumptionCostType(Message, frozen=True, kw_only=True):
     cost: Annotated[tuple[CostType, ...], Meta(min_length=1, max_length=3)]
-    start_value: float
+    start_value: Annotated[float, Meta(ge=-1000000000000000, le=1000000000000000)]
     custom_data: CustomDataType | UnsetType = UNSET
 
 
@@ -212,7 +212,7 @@ class ChargingScheduleType(Message, frozen=True, kw_only=True):
     id: Annotated[int, Meta(ge=-2147483648, le=2147483647)]
     custom_data: CustomDataType | UnsetType = UNSET
     duration: Annotated[int, Meta(ge=-2147483648, le=2147483647)] | UnsetType = UNSET
-    min_charging_rate: float | UnsetType = UNSET
+    min_charging_rate: Annotated[float, Meta(ge=-1000000000000000, le=1000000000000000)] | UnsetType = UNSET
     sales_tariff: SalesTariffType | UnsetType = UNSET
     start_schedule: DateTime | UnsetType = UNSET
 
@@ -397,7 +397,7 @@ class UnitOfMeasureType(Message, frozen=True, kw_only=True):
 
 
 class SampledValueType(Message, frozen=True, kw_only=True):
-    value: float
+    value: Annotated[float, Meta(ge=-1000000000000000, le=1000000000000000)]
     context: ReadingContextEnumType | UnsetType = UNSET
     custom_data: CustomDataType | UnsetType = UNSET
     location: LocationEnumType | UnsetType = UNSET
@@ -421,7 +421,7 @@ class VariableMonitoringType(Message, frozen=True, kw_only=True):
     severity: Annotated[int, Meta(ge=-2147483648, le=2147483647)]
     transaction: bool
     type: MonitorEnumType
-    value: float
+    value: Annotated[float, Meta(ge=-1000000000000000, le=1000000000000000)]
     custom_data: CustomDataType | UnsetType = UNSET
 
 
@@ -476,8 +476,8 @@ class VariableCharacteristicsType(Message, frozen=True, kw_only=True):
     data_type: DataEnumType
     supports_monitoring: bool
     custom_data: CustomDataType | UnsetType = UNSET
-    max_limit: float | UnsetType = UNSET
-    min_limit: float | UnsetType = UNSET
+    max_limit: Annotated[float, Meta(ge=-1000000000000000, le=1000000000000000)] | UnsetType = UNSET
+    min_limit: Annotated[float, Meta(ge=-1000000000000000, le=1000000000000000)] | UnsetType = UNSET
     unit: Annotated[str, Meta(max_length=16)] | UnsetType = UNSET
     values_list: Annotated[str, Meta(max_length=1000)] | UnsetType = UNSET
 
@@ -494,7 +494,7 @@ class SetMonitoringDataType(Message, frozen=True, kw_only=True):
     component: ComponentType
     severity: Annotated[int, Meta(ge=-2147483648, le=2147483647)]
     type: MonitorEnumType
-    value: float
+    value: Annotated[float, Meta(ge=-1000000000000000, le=1000000000000000)]
     variable: VariableType
     custom_data: CustomDataType | UnsetType = UNSET
     id: Annotated[int, Meta(ge=-2147483648, le=2147483647)] | UnsetType = UNSET

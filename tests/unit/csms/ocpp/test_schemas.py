@@ -254,11 +254,44 @@ def test_data_transfer_is_bounded_too(data: Any) -> None:
         assert error.code is CallErrorCode.PROPERTY_CONSTRAINT_VIOLATION
 
 
-def test_a_number_beyond_any_float_is_refused() -> None:
-    sample = {"timestamp": "2026-01-31T10:00:00Z", "sampledValue": [{"value": 10**400}]}
-    error = refusal(Action.METER_VALUES, {"evseId": 1, "meterValue": [sample]})
+def meter_value(value: Any) -> dict[str, Any]:
+    sample = {"timestamp": "2026-01-31T10:00:00Z", "sampledValue": [{"value": value}]}
+    return {"evseId": 1, "meterValue": [sample]}
+
+
+@pytest.mark.parametrize("value", [10**15, -(10**15), 1e15, 0.1, -0.0, 1e-300])
+def test_decimals_that_a_meter_may_count_pass(value: float) -> None:
+    sample = request(Action.METER_VALUES, meter_value(value)).meter_value[0].sampled_value[0]
+    assert sample.value == value
+
+
+@pytest.mark.parametrize("value", [10**15 + 1, -(10**15) - 1, 1.1e15, 1e308, -1e308, 10**300])
+def test_decimals_beyond_what_can_be_added_up_are_refused(value: float) -> None:
+    """Threat D02: 1e308 is finite and storable, and the sum of two of them is neither."""
+    error = refusal(Action.METER_VALUES, meter_value(value))
     assert error.code is CallErrorCode.PROPERTY_CONSTRAINT_VIOLATION
-    assert error.description.startswith("/meterValue/0/sampledValue/0/value")
+    assert error.description.startswith("/meterValue/0/sampledValue/0/value is ")
+
+
+def test_a_number_beyond_any_float_is_refused() -> None:
+    error = refusal(Action.METER_VALUES, meter_value(10**400))
+    assert error.code is CallErrorCode.FORMAT_VIOLATION
+
+
+@pytest.mark.parametrize("number", [2**64 - 1, -(2**63), True, 1e300])
+def test_vendors_may_count_in_64_bits(number: float) -> None:
+    custom = {"vendorId": "v", "deep": [{"n": number}]}
+    assert request(Action.HEARTBEAT, {"customData": custom}).custom_data.content == custom
+
+
+@pytest.mark.parametrize("number", [2**64, -(2**63) - 1, 10**300])
+@pytest.mark.parametrize("within", [lambda n: n, lambda n: [{"n": n}]], ids=["plain", "deep"])
+def test_but_not_in_more(number: int, within: Any) -> None:
+    for action, payload in (
+        (Action.HEARTBEAT, {"customData": {"vendorId": "v", "n": within(number)}}),
+        (Action.DATA_TRANSFER, {"vendorId": "v", "data": within(number)}),
+    ):
+        assert refusal(action, payload).code is CallErrorCode.PROPERTY_CONSTRAINT_VIOLATION
 
 
 def test_explain_finds_nothing_in_what_decodes() -> None:

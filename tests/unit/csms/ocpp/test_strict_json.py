@@ -22,6 +22,9 @@ from csms.ocpp.strict_json import (
         ("{}", {}),
         ('{"a":1,"b":1}', {"a": 1, "b": 1}),
         ("[1.5,-0,1e3,true,null]", [1.5, 0, 1000.0, True, None]),
+        ("[1" + "0" * 308 + "]", [10**308]),
+        ("[ -1" + "0" * 308 + "]", [-(10**308)]),
+        ("0." + "1" * 5000, 0.1111111111111111),
         (r'"\ud83d\ude00"', "\U0001f600"),
         ('"\U0001f600 é"', "\U0001f600 é"),
         (r'"\\u0000"', r"\u0000"),
@@ -46,7 +49,10 @@ def test_json_is_read(text: str | bytes, value: Any) -> None:
         ("[Infinity]", JsonFlaw.NOT_JSON),
         ("[-Infinity]", JsonFlaw.NOT_JSON),
         ('"a\0b"', JsonFlaw.NOT_JSON),
-        ("9" * 5000, JsonFlaw.NOT_JSON),
+        ("9" * 5000, JsonFlaw.NOT_FINITE),
+        ("[ " + "9" * 5000 + "]", JsonFlaw.NOT_FINITE),
+        ("[" + "9" * 309 + "]", JsonFlaw.NOT_FINITE),
+        ("-1" + "0" * 400, JsonFlaw.NOT_FINITE),
         (b'"\xff"', JsonFlaw.NOT_JSON),
         ("1e400", JsonFlaw.NOT_FINITE),
         ("-1e400", JsonFlaw.NOT_FINITE),
@@ -72,6 +78,7 @@ def test_what_json_is_not_or_must_not_hold_is_refused(text: str | bytes, flaw: J
 
 def test_a_flaw_of_the_content_comes_with_the_value_so_that_the_id_can_be_read() -> None:
     assert read('[2,"a","Reset",{"b":1,"b":2}]')[0][1] == "a"
+    assert read('[2,"a","Reset",' + "9" * 5000 + "]")[0][1] == "a"
 
 
 def test_many_brackets_side_by_side_or_in_strings_are_not_depth() -> None:
@@ -94,6 +101,8 @@ def test_unterminated_runs_of_escaped_quotes_cost_linear_time() -> None:
         (["\udfff"], JsonFlaw.LONE_SURROGATE),
         ([float("nan")], JsonFlaw.NOT_FINITE),
         ([float("inf")], JsonFlaw.NOT_FINITE),
+        ([10**309], JsonFlaw.NOT_FINITE),
+        ([10**308, True], None),
     ],
 )
 def test_values_that_were_never_text_are_held_to_the_same(
