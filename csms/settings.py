@@ -93,6 +93,12 @@ class GatewaySettings(_Part):
     """For each of: first byte, TLS handshake, HTTP upgrade."""
     message_assembly_seconds: Annotated[float, Field(gt=0, le=60)] = 10.0
     """How long one message may take to arrive."""
+    # A queue kept while offline is sent one by one, each behind its answer: 20 to 150 a second over
+    # real networks. Honest stations send one in seconds (D09).
+    messages_per_second: Annotated[float, Field(ge=1, le=100_000)] = 50.0
+    """Of one station, in the long run; faster ones are read later, none is refused."""
+    messages_burst: Annotated[int, Field(ge=16, le=1_000_000)] = 500
+    """How many one station may send at once before that."""
     ping_interval_seconds: Annotated[float, Field(ge=10, le=3600)] = 120.0
     """Between our pings to a silent station."""
     heartbeat_interval_seconds: Annotated[int, Field(ge=10, le=86_400)] = 300

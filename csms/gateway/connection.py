@@ -1,7 +1,7 @@
 """One admitted connection: text in, blocks asked, text out.
 
 1. CALLs are handled one at a time, in order; what a station sends meanwhile waits in bounded
-   queues and then in its own TCP window (D09).
+   queues and then in its own TCP window. Who sends faster than the pace is read later (D09).
 2. The boot gate first: before Accepted only BootNotification and what we triggered (A14).
 3. A handler runs in one unit of work that is fenced by the session's epoch; the CALLRESULT is sent
    after the commit (decision 5). A handler's bug is InternalError, never the end of the session.
@@ -27,6 +27,7 @@ from csms.blocks.context import Answer, CallHandler, StationContext
 from csms.blocks.dispatch import CALL_HANDLERS, STATELESS
 from csms.domain.admission import Admitted
 from csms.domain.boot import BootGate, gate_status
+from csms.domain.message_pace import MessagePace
 from csms.domain.security_event import CSMSEvent, EventSource, SecurityEvent
 from csms.domain.signing_budget import SigningBudget
 from csms.domain.station import SecurityProfile
@@ -102,6 +103,11 @@ class StationConnection:
             randomness=around.randomness,
             pump=self._pump,
         )
+        self._pace = MessagePace(
+            rate=around.settings.messages_per_second,
+            burst=around.settings.messages_burst,
+            now=around.clock.monotonic(),
+        )
         self._received: deque[CallReceived] = deque()
         self._to_report: deque[CSMSEvent] = deque()
         self._reported: set[CSMSEvent] = set()
@@ -159,6 +165,8 @@ class StationConnection:
                 if not isinstance(text, str):
                     self.cut(1003, "text frames only")
                     break
+                if wait := self._pace.wait(self._around.clock.monotonic()):
+                    await self._slow_down(wait)
                 await self._take(text)
         except ConnectionClosed:
             pass
@@ -167,6 +175,12 @@ class StationConnection:
             self._pump()
             if self._timer is not None:
                 self._timer.cancel()
+
+    async def _slow_down(self, seconds: float) -> None:
+        """Not reading is the whole of it: the queue fills, then the station's TCP window."""
+        if self._pace.slowed == 1:
+            log.info("station_slowed", station_id=str(self.station_id))
+        await asyncio.sleep(seconds)
 
     async def _take(self, text: str) -> None:
         self._rpc.receive_text(text, self._around.clock.monotonic())
