@@ -50,6 +50,9 @@ class Sizes:
     vault_frozen_seconds: float = _size(10, 60)  # P04
     vault_refusing_seconds: float = _size(4, 60)  # P05
 
+    # Frames
+    judged_frames: int = _size(12_000, 250_000)  # D01
+
 
 SIZES: Final = Sizes()
 IS_FULL: Final = os.environ.get(FULL_BY) == "full"

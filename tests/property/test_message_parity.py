@@ -8,20 +8,15 @@ looks at no format, and an instant that is none would poison a listing, threat D
 schemas leave open is bounded (D04).
 """
 
-import copy
-import json
-from collections.abc import Iterator
-from importlib import resources
 from random import Random
-from typing import Any
 
 import pytest
 from jsonschema import Draft4Validator  # type: ignore[import-untyped]  # it ships no types
-from ocpp.messages import MessageType, get_validator
 
 from csms.ocpp.actions import Action, Kind
 from csms.ocpp.errors import CallErrorCode, ProtocolError
 from csms.ocpp.schemas import decode, encode, explain
+from tests.fixtures.ocpp_corpus import Messages, reference, schema_of
 
 VALID_PER_SCHEMA = 6
 MUTANTS_PER_SCHEMA = 100
@@ -39,120 +34,9 @@ CODES = {
     "maximum": CallErrorCode.PROPERTY_CONSTRAINT_VIOLATION,
     "additionalProperties": CallErrorCode.FORMAT_VIOLATION,
 }
-REPLACEMENTS: tuple[Any, ...] = (None, True, 7, -7, 1.0, 1.5, "x", "", [], ["x"], {}, {"x": 1})
-Path = tuple[str | int, ...]
 
 
-def schema_of(action: Action, kind: Kind) -> dict[str, Any]:
-    file = resources.files("ocpp") / "v201" / "schemas" / f"{action}{kind}.json"
-    loaded: dict[str, Any] = json.loads(file.read_text(encoding="utf-8-sig"))
-    return loaded
-
-
-def reference(action: Action, kind: Kind) -> Draft4Validator:
-    number = MessageType.Call if kind is Kind.REQUEST else MessageType.CallResult
-    return get_validator(number, action.value, "2.0.1")
-
-
-class Messages:
-    """Draws valid messages from a schema and breaks them in one place."""
-
-    def __init__(self, root: dict[str, Any], random: Random) -> None:
-        self.root = root
-        self.random = random
-
-    def resolve(self, schema: dict[str, Any]) -> dict[str, Any]:
-        name = schema.get("$ref", "").rpartition("/")[2]
-        return self.root["definitions"][name] if name else schema
-
-    def valid(self, schema: dict[str, Any], optional: float) -> Any:
-        schema = self.resolve(schema)
-        random = self.random
-        if "enum" in schema:
-            return random.choice(schema["enum"])
-        match schema.get("type"):
-            case "object":
-                return self.valid_object(schema, optional)
-            case "array":
-                count = random.randint(schema["minItems"], min(schema.get("maxItems", 3), 3))
-                return [self.valid(schema["items"], optional) for _ in range(count)]
-            case "string" if schema.get("format") == "date-time":
-                return f"{random.randint(1970, 2100)}-0{random.randint(1, 9)}-28T23:59:59Z"
-            case "string":
-                size = random.choice([0, 1, 5, schema.get("maxLength", 40)])
-                return "".join(random.choices("aZ9 é\U0001f600\\\"'", k=size))
-            case "integer":
-                low, high = schema.get("minimum", -(2**31)), schema.get("maximum", 2**31 - 1)
-                return random.choice([int(low), int(high), random.randint(int(low), int(high)), 1])
-            case "number":
-                low, high = schema.get("minimum", -1e9), schema.get("maximum", 1e9)
-                return random.choice([low, high, random.uniform(low, high), 3])
-            case "boolean":
-                return random.random() < 0.5
-        return random.choice(["x", 1, None, {"y": [1]}])
-
-    def valid_object(self, schema: dict[str, Any], optional: float) -> dict[str, Any]:
-        required = schema.get("required", [])
-        drawn = {
-            name: self.valid(part, optional * 0.7)
-            for name, part in schema["properties"].items()
-            if name in required or self.random.random() < optional
-        }
-        if schema.get("additionalProperties") is not False:
-            drawn["open"] = {"anything": [1, None]}
-        return drawn
-
-    def places(self, schema: dict[str, Any], value: Any, path: Path = ()) -> Iterator[Any]:
-        """(path, schema) of every node that the schema knows."""
-        schema = self.resolve(schema)
-        yield path, schema
-        if isinstance(value, dict) and "properties" in schema:
-            for name, part in value.items():
-                if name in schema["properties"]:
-                    yield from self.places(schema["properties"][name], part, (*path, name))
-        elif isinstance(value, list) and "items" in schema:
-            for position, part in enumerate(value):
-                yield from self.places(schema["items"], part, (*path, position))
-
-    def mutants(self, message: Any) -> Iterator[tuple[Any, dict[str, Any], Any]]:
-        """(message, schema of the place, value put there)."""
-        for path, schema in self.places(self.root, message):
-            old = at(message, path)
-            for new in (*REPLACEMENTS, *self.at_the_bounds(schema, old)):
-                yield put(message, path, new), schema, new
-
-    @staticmethod
-    def at_the_bounds(schema: dict[str, Any], old: Any) -> Iterator[Any]:
-        if isinstance(old, dict):
-            yield old | {"unknown": 1}
-            for name in old:
-                yield {key: part for key, part in old.items() if key != name}
-        if isinstance(old, list):
-            yield old * schema.get("maxItems", 1)
-            yield old * (schema.get("maxItems", 1) + 1)
-        if "maxLength" in schema:
-            yield "x" * schema["maxLength"]
-            yield "x" * (schema["maxLength"] + 1)
-        for bound in ("minimum", "maximum"):
-            if bound in schema:
-                yield from (schema[bound] - 1, schema[bound] + 1, int(schema[bound]))
-
-
-def at(message: Any, path: Path) -> Any:
-    for step in path:
-        message = message[step]
-    return message
-
-
-def put(message: Any, path: Path, new: Any) -> Any:
-    if not path:
-        return new
-    changed = copy.deepcopy(message)
-    at(changed, path[:-1])[path[-1]] = new
-    return changed
-
-
-def verdict(action: Action, kind: Kind, payload: Any) -> CallErrorCode | None:
+def verdict(action: Action, kind: Kind, payload: object) -> CallErrorCode | None:
     try:
         decode(action, kind, payload)
     except ProtocolError as error:
@@ -161,7 +45,7 @@ def verdict(action: Action, kind: Kind, payload: Any) -> CallErrorCode | None:
     return None
 
 
-def expected_codes(validator: Draft4Validator, payload: Any) -> set[CallErrorCode]:
+def expected_codes(validator: Draft4Validator, payload: object) -> set[CallErrorCode]:
     return {
         CallErrorCode.FORMAT_VIOLATION if error.instance is None else CODES[error.validator]
         for error in validator.iter_errors(payload)
