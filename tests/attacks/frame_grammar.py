@@ -20,6 +20,14 @@ IDS: tuple[Any, ...] = (
     *("\ud800", 7, None, True, [], {}, "a" * 5000, "'; DROP TABLE x; --", "<script>", "%s%n"),
 )
 ACTIONS = tuple(action.value for action in Action)
+# What is handled and stored comes up most.
+HANDLED = (
+    "BootNotification",
+    "Heartbeat",
+    "SecurityEventNotification",
+    "SignCertificate",
+    "StatusNotification",
+)
 NO_ACTIONS: tuple[Any, ...] = (
     *("", "heartbeat", "HEARTBEAT", "Heartbeat ", "HeartbeatRequest", "Heartbeat\0", "Nothing"),
     *(None, 7, [], {}, "Heartbeat-Signed", "x" * 9000, "__class__"),
@@ -88,7 +96,7 @@ class Grammar:
 
     def call(self) -> list[Any]:
         known = self.random.random() < 0.9
-        self._action = self.random.choice(ACTIONS)
+        self._action = self.random.choice(self.random.choice([ACTIONS, HANDLED]))
         action = self._action if known else self.random.choice(NO_ACTIONS)
         return [2, self.message_id(), action, self.payload(Kind.REQUEST)]
 

@@ -52,6 +52,10 @@ class Sizes:
 
     # Frames
     judged_frames: int = _size(12_000, 250_000)  # D01
+    wire_frames: int = _size(3_000, 50_000)  # P24
+    bombs: int = _size(60, 1_000)  # P23
+    corpus_mutants: int = _size(60, 800)  # D02: of each of the 128 schemas
+    flood_seconds: float = _size(4.0, 30.0)  # D09
 
 
 SIZES: Final = Sizes()
