@@ -51,7 +51,9 @@ class Sizes:
     vault_refusing_seconds: float = _size(4, 60)  # P05
 
     # Frames
-    judged_frames: int = _size(12_000, 250_000)  # D01
+    judged_frames: int = _size(8_000, 100_000)  # D01
+    literal_stride: int = _size(8, 1)  # D02: every so-manieth literal in each field
+    stored_stride: int = _size(4, 1)  # D02: the same, through a gateway into two databases
     wire_frames: int = _size(3_000, 50_000)  # P24
     bombs: int = _size(60, 1_000)  # P23
     corpus_mutants: int = _size(60, 800)  # D02: of each of the 128 schemas
