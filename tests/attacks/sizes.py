@@ -56,7 +56,8 @@ class Sizes:
     stored_stride: int = _size(4, 1)  # D02: the same, through a gateway into two databases
     wire_frames: int = _size(3_000, 50_000)  # P24
     bombs: int = _size(60, 1_000)  # P23
-    corpus_mutants: int = _size(60, 800)  # D02: of each of the 128 schemas
+    corpus_valid: int = _size(6, 30)  # D02: messages of each of the 128 schemas
+    corpus_mutants: int = _size(100, 600)  # D02: broken in one place, of each
     flood_messages: int = _size(2_000, 6_000)  # D09: of each flooder, more than it may say
     flood_seconds: float = _size(4.0, 30.0)  # D09
 

@@ -119,6 +119,16 @@ def test_bombs_are_free(tmp_path: Path, scoreboard: Scoreboard) -> None:
         assert growth < GROWTH
 
 
+@cache
+def stream(at: int) -> bytes:
+    """The `at`-th message of one stream with a window over all of them."""
+    compressor = zlib.compressobj(9, zlib.DEFLATED, -11)
+    data = b""
+    for _ in range(at + 1):
+        data = compressor.compress(b"\0" * 60_000) + compressor.flush(zlib.Z_SYNC_FLUSH)
+    return frame(data.removesuffix(b"\x00\x00\xff\xff"), rsv=4)
+
+
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("what", "message"),
@@ -150,13 +160,3 @@ def test_bombs_over_many_messages(
         growth = gateway.rss() - before
         row.measure(f"RSS {growth / (1 << 20):+.1f} MiB")
         assert growth < GROWTH
-
-
-@cache
-def stream(at: int) -> bytes:
-    """The `at`-th message of one stream with a window over all of them."""
-    compressor = zlib.compressobj(9, zlib.DEFLATED, -11)
-    data = b""
-    for _ in range(at + 1):
-        data = compressor.compress(b"\0" * 60_000) + compressor.flush(zlib.Z_SYNC_FLUSH)
-    return frame(data.removesuffix(b"\x00\x00\xff\xff"), rsv=4)

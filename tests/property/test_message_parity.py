@@ -16,10 +16,9 @@ from jsonschema import Draft4Validator  # type: ignore[import-untyped]  # it shi
 from csms.ocpp.actions import Action, Kind
 from csms.ocpp.errors import CallErrorCode, ProtocolError
 from csms.ocpp.schemas import decode, encode, explain
+from tests.attacks.sizes import SIZES
 from tests.fixtures.ocpp_corpus import Messages, reference, schema_of
 
-VALID_PER_SCHEMA = 6
-MUTANTS_PER_SCHEMA = 100
 NODES = [(action, kind) for action in Action for kind in Kind]
 IDS = [f"{action}{kind}" for action, kind in NODES]
 
@@ -56,8 +55,8 @@ def expected_codes(validator: Draft4Validator, payload: object) -> set[CallError
 def test_valid_messages_decode_and_come_back_the_same(action: Action, kind: Kind) -> None:
     draw = Messages(schema_of(action, kind), Random(f"valid {action}{kind}"))
     validator = reference(action, kind)
-    for number in range(VALID_PER_SCHEMA):
-        message = draw.valid(draw.root, number / (VALID_PER_SCHEMA - 1))
+    for number in range(SIZES.corpus_valid):
+        message = draw.valid(draw.root, number / (SIZES.corpus_valid - 1))
         assert validator.is_valid(message)
         assert encode(decode(action, kind, message)) == message
         assert explain(action, kind, message) == []
@@ -70,7 +69,9 @@ def test_singly_mutated_messages_get_the_references_verdict(action: Action, kind
     validator = reference(action, kind)
     everything = list(draw.mutants(draw.valid(draw.root, 0.8)))
     refused = 0
-    for payload, schema, new in random.sample(everything, min(MUTANTS_PER_SCHEMA, len(everything))):
+    for payload, schema, new in random.sample(
+        everything, min(SIZES.corpus_mutants, len(everything))
+    ):
         ours, theirs = verdict(action, kind, payload), expected_codes(validator, payload)
         refused += bool(theirs)
         if theirs:
