@@ -5,15 +5,17 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 T ?= tests/unit tests/property
+SECONDS ?= 60
 CORE := csms/ocpp/*,csms/domain/*,pki/x509/*,pki/authority/*
 
 .DEFAULT_GOAL := help
-.PHONY: help up test attack unit check cov bench lock clean
+.PHONY: help up test attack fuzz unit check cov bench lock clean
 
 help:
 	@echo "make up      install (hash-pinned), then run the whole product on its embedded defaults"
 	@echo "make test    install what the tests need, then run every test on the real parts"
 	@echo "make attack  the door and the CA under attack, at full size; a table of promises at the end"
+	@echo "make fuzz    coverage-guided, over what strangers' text meets first   [SECONDS=60]"
 	@echo "make unit    unit and property tests only: no network, seconds   [T=path]"
 	@echo "make check   format, lint, types, import rules, generated code"
 	@echo "make cov     all tests with branch coverage; the core rooms must reach their marks"
@@ -31,6 +33,10 @@ $(VENV)/.dev: $(VENV)/.runtime requirements/dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@touch $@
 
+$(VENV)/.fuzz: $(VENV)/.dev requirements/fuzz.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/fuzz.txt
+	@touch $@
+
 # Everything binds to loopback here, so the command line may use plain bearer tokens for writing.
 up: $(VENV)/.runtime
 	@CSMS_OAUTH__BEARER="$${CSMS_OAUTH__BEARER:-all}" $(BIN)/csms up
@@ -39,7 +45,10 @@ test: $(VENV)/.dev
 	$(BIN)/python -m pytest --durations=10
 
 attack: $(VENV)/.dev
-	CSMS_TEST_ATTACK=full $(BIN)/python -m pytest --durations=10 tests/attacks
+	CSMS_TEST_ATTACK=full $(BIN)/python -m pytest --durations=10 tests/attacks tests/property/test_message_parity.py
+
+fuzz: $(VENV)/.fuzz
+	$(BIN)/python -m tests.attacks.fuzz --seconds $(SECONDS)
 
 unit: $(VENV)/.dev
 	$(BIN)/python -m pytest -q $(T)
@@ -67,6 +76,8 @@ lock: $(VENV)/.dev
 		pyproject.toml --extra openbao --group build -o requirements/runtime.txt
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
 		pyproject.toml --extra openbao --group dev -c requirements/runtime.txt -o requirements/dev.txt
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
+		--group fuzz -o requirements/fuzz.txt
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .fuzz
