@@ -51,15 +51,15 @@ class Sizes:
     vault_refusing_seconds: float = _size(4, 60)  # P05
 
     # Frames
-    judged_frames: int = _size(8_000, 100_000)  # D01
-    literal_stride: int = _size(8, 1)  # D02: every so-manieth literal in each field
+    judged_frames: int = _size(8_000, 80_000)  # D01
+    literal_stride: int = _size(8, 2)  # D02: every so-manieth literal in each field
     stored_stride: int = _size(4, 1)  # D02: the same, through a gateway into two databases
     wire_frames: int = _size(3_000, 50_000)  # P24
     bombs: int = _size(60, 1_000)  # P23
     corpus_valid: int = _size(6, 30)  # D02: messages of each of the 128 schemas
     corpus_mutants: int = _size(100, 600)  # D02: broken in one place, of each
     flood_messages: int = _size(2_000, 6_000)  # D09: of each flooder, more than it may say
-    flood_seconds: float = _size(4.0, 30.0)  # D09
+    flood_seconds: float = _size(4.0, 20.0)  # D09
 
 
 SIZES: Final = Sizes()

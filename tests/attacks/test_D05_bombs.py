@@ -144,7 +144,7 @@ def test_bombs_over_many_messages(
     row = scoreboard.row("P23", f"context takeover: {what}")
     with gateway_apart(tmp_path) as gateway:
         before = 0
-        for number in range(max(4, SIZES.bombs // 15)):
+        for number in range(max(3, SIZES.bombs // 50)):
             with row.attempt(), connected(gateway) as wire:
                 ended: int | str | None = None
                 for at in range(30):

@@ -25,7 +25,7 @@ from tests.attacks.oracle_frames import ANYTHING, Kind, judge
 
 TODAY = date(2026, 1, 1)
 POLICY = KeyPolicy(
-    curves=frozenset({"secp256r1", "secp384r1"}),
+    curves=frozenset({"P-256", "P-384"}),
     rsa_bits_min=3072,
     rsa_bits_max=4096,
     rsa_2048_until=None,
