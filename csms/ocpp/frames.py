@@ -17,8 +17,8 @@ from csms.ocpp.strict_json import Json, JsonFlaw, JsonRefused, read, write
 MESSAGE_ID_LIMIT: Final = 36  # Part 4 §4.1.4
 UNREADABLE_ID: Final = "-1"  # Part 4 §4.2.3
 
-# Enough of a CALL's head to answer it by its id when the rest nests too deeply to be parsed.
-_CALL_HEAD: Final = re.compile(r'\s*\[\s*2\s*,\s*"([^"\\\x00-\x1f\ud800-\udfff]{1,36})"\s*,')
+# Enough of a frame's head to know what it is when the rest nests too deeply to be parsed.
+_HEAD: Final = re.compile(r'\s*\[\s*([234])\s*,\s*"([^"\\\x00-\x1f\ud800-\udfff]{1,36})"\s*,')
 
 
 class MessageType(IntEnum):
@@ -125,9 +125,10 @@ def _no_rpc(message_id: str, description: str) -> Malformed:
 
 
 def _refused(text: str, flaw: JsonFlaw) -> Malformed:
-    if flaw is JsonFlaw.TOO_DEEP and (head := _CALL_HEAD.match(text)):
+    if flaw is JsonFlaw.TOO_DEEP and (head := _HEAD.match(text)):
         code = CallErrorCode.FORMAT_VIOLATION
-        return Malformed(head[1], CallError(code, "The message nests too deeply."))
+        refusal = CallError(code, "The message nests too deeply.")
+        return Malformed(head[2], refusal if int(head[1]) == MessageType.CALL else None)
     return _no_rpc(UNREADABLE_ID, "The message is not valid JSON.")
 
 

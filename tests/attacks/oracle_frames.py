@@ -265,8 +265,8 @@ def ids_of(frame: list[Any]) -> frozenset[str]:
 
 
 def too_deep() -> Verdict:
-    """Depth is a bound of ours, so that the code and whether the id is still looked for are open;
-    even an answer that deep may get one.
+    """Depth is a bound of ours: the code, whether the id is still looked for, and whether what
+    looks like an answer is dropped are open.
     """
     return Verdict(Kind.ANSWERED, ANYTHING, frozenset({"FormatViolation", "RpcFrameworkError"}))
 

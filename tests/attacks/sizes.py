@@ -58,7 +58,7 @@ class Sizes:
     bombs: int = _size(60, 1_000)  # P23
     corpus_valid: int = _size(6, 30)  # D02: messages of each of the 128 schemas
     corpus_mutants: int = _size(100, 600)  # D02: broken in one place, of each
-    flood_messages: int = _size(2_000, 6_000)  # D09: of each flooder, more than it may say
+    flood_messages: int = _size(1_000, 3_000)  # D09: of each flooder, more than it may say
     flood_seconds: float = _size(4.0, 20.0)  # D09
 
 

@@ -42,6 +42,9 @@ def compare(text: str) -> Kind:
             assert kind == 4
             assert {message_id} == verdict.ids
             assert code in PAYLOAD_CODES
+        case Kind.ANSWERED if verdict.ids == ANYTHING and sent == []:
+            assert text.lstrip().startswith("[")
+            assert [type(event) for event in events] == [ProtocolViolation]
         case Kind.ANSWERED:
             ((kind, message_id, code, description, details),) = sent
             assert kind == 4

@@ -50,7 +50,7 @@ class Flooder:
     """
 
     wire: HostileStation
-    data: bytes = field(default_factory=lambda: b"".join(map(event, range(SIZES.flood_messages))))
+    data: bytes
     acknowledged: set[str] = field(default_factory=set)
     stop: threading.Event = field(default_factory=threading.Event)
 
@@ -115,7 +115,8 @@ def test_floods_are_slowed_and_the_honest_do_not_notice(
         wires = {name: stack.enter_context(connected(fort, name)) for name in names}
         honest = [wires[name] for name in names[:STATIONS]]
         calm = latencies(honest, SIZES.flood_seconds / 2)
-        flooders = {name: Flooder(wires[name]) for name in names[STATIONS:]}
+        flood = b"".join(map(event, range(SIZES.flood_messages)))
+        flooders = {name: Flooder(wires[name], flood) for name in names[STATIONS:]}
         threads = [
             threading.Thread(target=work)
             for flooder in flooders.values()

@@ -118,6 +118,8 @@ def test_malformed_call_is_answered_and_never_repeated(
         ('[4,"a","GenericError","",[]]', "a"),
         ('[4,"a","GenericError","",null]', "a"),
         (r'[4,"a","GenericError","\u0000",{}]', "a"),
+        ('[3,"a",' + "[" * 40, "a"),
+        (' [ 4 , "a","GenericError","",' + '{"a":' * 40, "a"),
     ],
 )
 def test_malformed_answer_is_not_answered(text: str, message_id: str) -> None:
