@@ -8,8 +8,8 @@ never the peer's values or property names, and are ours word for word.
 Stricter than the schemas, by the standard's own text or against records that no database can
 return (threats D02, D04, D06): integers have 31 bits and a sign (Part 2, primitive datatypes),
 decimals are at most 10^15, date-time is checked (RFC 3339, years 1970-2100), customData and
-DataTransfer.data are bounded in size, depth and the width of their integers. Where real stations are
-careless an instant is read all the same: any number of decimals (kept to the microsecond), any
+DataTransfer.data are bounded in size, depth and the width of their integers. Where real stations
+are careless an instant is read all the same: any number of decimals (kept to the microsecond), any
 offset, a space for the T, an offset without its colon. A leap second is refused: clocks that count
 as POSIX does never show one, and nothing that stores instants has a place for it.
 """
