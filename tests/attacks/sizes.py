@@ -51,7 +51,7 @@ class Sizes:
     vault_refusing_seconds: float = _size(4, 60)  # P05
 
     # Frames
-    judged_frames: int = _size(8_000, 80_000)  # D01
+    judged_frames: int = _size(8_000, 60_000)  # D01
     literal_stride: int = _size(8, 2)  # D02: every so-manieth literal in each field
     stored_stride: int = _size(4, 1)  # D02: the same, through a gateway into two databases
     wire_frames: int = _size(3_000, 50_000)  # P24

@@ -123,7 +123,7 @@ def storable(value: Any) -> None:
             assert -(2**63) <= value < 2**64
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_every_field_of_every_inbound_message(scoreboard: Scoreboard) -> None:
     row = scoreboard.row("D02", "hostile literals in every field of all inbound messages")
     seen: Counter[str] = Counter()
@@ -197,7 +197,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     return World(tmp_path_factory.mktemp("world"))
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_what_is_acknowledged_is_stored_and_can_be_read(
     store_url: str, world: World, tmp_path: Path, scoreboard: Scoreboard
 ) -> None:

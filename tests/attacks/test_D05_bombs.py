@@ -96,7 +96,7 @@ def outcome(wire: HostileStation) -> int | str | None:
     return str(json.loads(payload)[2])
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_bombs_are_free(tmp_path: Path, scoreboard: Scoreboard) -> None:
     row = scoreboard.row("P23", f"{len(bombs())} kinds of bombs; a gateway in a process of its own")
     slowest = 0.0
@@ -129,7 +129,7 @@ def stream(at: int) -> bytes:
     return frame(data.removesuffix(b"\x00\x00\xff\xff"), rsv=4)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     ("what", "message"),
     [
