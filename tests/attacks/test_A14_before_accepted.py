@@ -25,7 +25,7 @@ from tests.attacks.hostile import HostileStation, frame
 from tests.attacks.keep import Keep, Witness, keep
 from tests.attacks.scoreboard import Scoreboard
 from tests.fixtures.gateway_house import World
-from tests.property.test_message_parity import Messages, schema_of
+from tests.fixtures.ocpp_corpus import Messages, schema_of
 
 PENDING, REJECTED = RegistrationStatus.PENDING, RegistrationStatus.REJECTED
 # What a connection and an answer to it leave behind, whatever is said on it.
