@@ -107,6 +107,12 @@ class GatewaySettings(_Part):
     """Sockets that have not authenticated yet, in all."""
     max_strangers_per_source: Annotated[int, Field(ge=1)] = 200
     """The same, from one address."""
+    # Twenty: a station that is set up wrong, and the person who sets it up, get several tries each.
+    failures_per_source: Annotated[int, Field(ge=5, le=10_000)] = 20  # A09
+    """Attempts of one address (an IPv6 /64) that may fail before it is turned away unheard; more
+    where all stations come through one address. Stations that are known there are not affected."""
+    failure_recovery_seconds: Annotated[float, Field(ge=1, le=3600)] = 10.0
+    """How long until it has one more."""
     # More do not raise the rate; fewer keep connected stations from waiting behind a storm.
     max_handshakes: Annotated[int, Field(ge=1, le=256)] = 16
     """TLS handshakes at once."""

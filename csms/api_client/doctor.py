@@ -19,6 +19,7 @@ ADVICE: Final[Mapping[R, str]] = {
     R.HTTP: "the station does not send an acceptable HTTP upgrade request",
     R.NETWORK: "profile 1 is for the networks in gateway.profile1_networks only",
     R.BUSY: "the CSMS was busy; the station comes back by itself",
+    R.TOO_MANY_FAILURES: "too many attempts from its address failed: find who else fails there",
     R.TARGET: "the station's URL must end in /ocpp/IDENTITY",
     R.SUBPROTOCOL: "the station must offer the subprotocol ocpp2.0.1",
     R.CREDENTIALS_MISSING: "the station sends no Basic credentials: set its BasicAuthPassword",

@@ -53,6 +53,8 @@ class RefusalReason(StrEnum):
     NETWORK = "network"  # profile 1 from outside its networks; never reaches `decide`
     HTTP = "http"  # not an acceptable HTTP upgrade request; never reaches `decide`
     BUSY = "busy"  # 503 before the identity is looked at; never reaches `decide`
+    # Its source has failed too often (A09): asked nobody, and never reaches `decide`.
+    TOO_MANY_FAILURES = "too_many_failures"
     TARGET = "target"
     SUBPROTOCOL = "subprotocol"
     CREDENTIALS_MISSING = "credentials_missing"
@@ -184,6 +186,11 @@ def decide(
     except _Refusal as refusal:
         return _refused(refusal.reason, facts.listener)
     return Admitted(known, facts.listener, subprotocol, record, slot)
+
+
+def spent(listener: SecurityProfile) -> Refused:
+    """The source has failed too often: answered as any other refusal of that port (A06, A09)."""
+    return _refused(RefusalReason.TOO_MANY_FAILURES, listener)
 
 
 def gone(admitted: Admitted) -> Refused:

@@ -47,6 +47,7 @@ class CSMSEvent(StrEnum):
     INVALID_MESSAGES = "InvalidMessages"
     DUPLICATE_STATION_CONNECTION = "DuplicateStationConnection"
     STATION_SESSION_FLAPPING = "StationSessionFlapping"  # more often than a bad line explains
+    STATION_PASSWORD_GUESSING = "StationPasswordGuessing"  # noqa: S105 -- a name
     SERIAL_NUMBER_MISMATCH = "SerialNumberMismatch"
     CERTIFICATE_REQUEST_REFUSED = "CertificateRequestRefused"
     CERTIFICATE_REQUEST_ANOMALY = "CertificateRequestAnomaly"

@@ -1,22 +1,26 @@
 """Who was refused, on record: batched, bounded, off the accept path.
 
 A refusal must not cost a transaction of its own, or refusing would be the denial of service.
-Rows wait at most `FLUSH_SECONDS` and are written together; beyond `CAPACITY` they are counted
-instead, and the count is recorded. While the database is away they wait.
+Rows wait at most `FLUSH_SECONDS` and are written together. What is not worth a row of its own, and
+what is beyond `CAPACITY`, is counted: one row for each reason and window says how many there were,
+and from how many sources (A09). While the database is away all of it waits.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, deque
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Final
 
 import structlog
 
 from csms.domain.admission import RefusalReason
 from csms.domain.audit import AuditAction, AuditRecord, Outcome
+from csms.domain.failure_budget import Source
 from csms.domain.security_event import SecurityEvent
+from csms.gateway.budget import source_of
 from csms.ports.clock import Clock
 from csms.ports.records import ConnectionAttempt
 from csms.ports.store import Store, StoreUnavailable
@@ -25,6 +29,8 @@ log = structlog.get_logger()
 
 FLUSH_SECONDS: Final = 0.05
 CAPACITY: Final = 1000
+WINDOW_SECONDS: Final = 10.0
+MAXIMUM_SOURCES: Final = 1024  # of one window; beyond, the row says so many, and there were more
 _RETRY_SECONDS: Final = 1.0
 _BATCH: Final = 250  # rows of one transaction: a writer's lock is held for milliseconds
 
@@ -37,12 +43,26 @@ class _Refusal:
     event: SecurityEvent | None
 
 
+@dataclass(slots=True)
+class _Counted:
+    count: int = 0
+    sources: set[Source] = field(default_factory=set)
+
+    def add(self, count: int, sources: Iterable[Source]) -> None:
+        self.count += count
+        for source in sources:
+            if len(self.sources) < MAXIMUM_SOURCES:
+                self.sources.add(source)
+
+
 class AttemptLog:
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
         self._clock = clock
         self._waiting: deque[_Refusal] = deque()
-        self._uncounted: Counter[RefusalReason] = Counter()
+        self._counted: dict[RefusalReason, _Counted] = {}
+        self._window: asyncio.TimerHandle | None = None
+        self._window_over = False
         self._something = asyncio.Event()
         self._writing = asyncio.Lock()
 
@@ -50,14 +70,21 @@ class AttemptLog:
         """Record it, soon, and the security event it is. Never blocks, never raises."""
         reason = attempt.failing_check or RefusalReason.HTTP
         if len(self._waiting) >= CAPACITY:
-            self.shed(reason)
+            host = attempt.peer.rpartition(":")[0].strip("[]")
+            self.shed(reason, source_of(host))
             return
         self._waiting.append(_Refusal(attempt, event))
         self._something.set()
 
-    def shed(self, reason: RefusalReason) -> None:
-        """Count a refusal that is not worth a row of its own."""
-        self._uncounted[reason] += 1
+    def shed(self, reason: RefusalReason, source: Source) -> None:
+        """Count a refusal that is not worth a row of its own. Never blocks, never raises."""
+        self._counted.setdefault(reason, _Counted()).add(1, [source])
+        if self._window is None:
+            loop = asyncio.get_running_loop()
+            self._window = loop.call_later(WINDOW_SECONDS, self._end_window)
+
+    def _end_window(self) -> None:
+        self._window_over = True
         self._something.set()
 
     async def run(self) -> None:
@@ -66,44 +93,72 @@ class AttemptLog:
             await self._something.wait()
             await asyncio.sleep(FLUSH_SECONDS)
             try:
-                await self.flush()
+                async with self._writing:
+                    await self._write_rows()
+                    if self._window_over:
+                        await self._write_counts()
             except StoreUnavailable as error:
+                self._something.set()
                 log.warning("attempts_not_written", waiting=len(self._waiting), why=str(error))
                 await asyncio.sleep(_RETRY_SECONDS)
 
     async def flush(self) -> None:
-        """Write what waits now. Raises StoreUnavailable; nothing is lost then."""
+        """Write what waits now, and the counts of a window that has not ended. Raises
+        StoreUnavailable; nothing is lost then.
+        """
         async with self._writing:
-            await self._flush()
+            await self._write_rows()
+            await self._write_counts()
 
-    async def _flush(self) -> None:
+    async def _write_rows(self) -> None:
         self._something.clear()
-        while self._waiting or self._uncounted:
-            rows, counts = list(self._waiting)[:_BATCH], Counter(self._uncounted)
+        while self._waiting:
+            rows = list(self._waiting)[:_BATCH]
             try:
-                await self._write(rows, counts)
+                await self._write(rows)
             except StoreUnavailable:
-                self._something.set()
                 raise
             except Exception as error:  # noqa: BLE001 -- whatever it is, the log must go on
                 # Rows that cannot be written now never will be, and would stop all others.
                 log.error("attempts_lost", count=len(rows), why=type(error).__name__)  # noqa: TRY400 -- the text may quote rows
             for _ in rows:
                 self._waiting.popleft()
-            self._uncounted -= counts
 
-    async def _write(self, rows: list[_Refusal], counts: Counter[RefusalReason]) -> None:
+    async def _write(self, rows: list[_Refusal]) -> None:
         async with self._store.writing() as work:
             await work.connection_attempts.add_all([row.attempt for row in rows])
             for row in rows:
                 await work.audit.add(audit_of(row.attempt))
                 if row.event is not None:
                     await work.security_events.add(row.event)
-            for reason, count in counts.items():
-                await work.audit.add(self._summary(reason, count))
             await work.commit()
 
-    def _summary(self, reason: RefusalReason, count: int) -> AuditRecord:
+    async def _write_counts(self) -> None:
+        counted, self._counted = self._counted, {}
+        if not counted:
+            return
+        self._close_window()  # what is counted from here on is the next one's
+        try:
+            async with self._store.writing() as work:
+                for reason, counts in counted.items():
+                    await work.audit.add(self._summary(reason, counts))
+                await work.commit()
+        except (StoreUnavailable, asyncio.CancelledError):
+            # Cancelled when the gateway stops: its last flush writes them.
+            for reason, counts in counted.items():
+                self._counted.setdefault(reason, _Counted()).add(counts.count, counts.sources)
+            self._window_over = True
+            raise
+        except Exception as error:  # noqa: BLE001 -- as above
+            log.error("attempts_lost", count=len(counted), why=type(error).__name__)  # noqa: TRY400 -- as above
+
+    def _close_window(self) -> None:
+        self._window_over = False
+        if self._window is not None:
+            self._window.cancel()
+            self._window = None
+
+    def _summary(self, reason: RefusalReason, counted: _Counted) -> AuditRecord:
         return AuditRecord(
             at=self._clock.now(),
             actor=NOBODY,
@@ -111,7 +166,7 @@ class AttemptLog:
             subject=NOBODY,
             outcome=Outcome.REFUSED,
             reason=reason.value,
-            details={"count": count},
+            details={"count": counted.count, "sources": len(counted.sources)},
         )
 
 

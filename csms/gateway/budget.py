@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections import Counter
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-_IPV6_SITE_BITS = 64  # one subscriber owns all addresses of a /64
+from csms.domain.failure_budget import Source
 
-Source = IPv4Address | IPv6Address
+_IPV6_SITE_BITS = 64  # one subscriber owns all addresses of a /64
 
 
 def source_of(host: str) -> Source:

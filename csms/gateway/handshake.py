@@ -4,6 +4,8 @@
    (a start while Vault is sealed). 503, before the identity is looked at.
 2. The facts: an HTTP upgrade at all, the exact target, the Authorization header, the certificate.
    No other header is read: forwarded addresses and certificates are anybody's to write (A15).
+   Then the source: who comes from where too many have failed is answered unheard, unless it is
+   known there (A09).
 3. One indexed read: the station, the certificate, and where the outbox stood (decision 2).
 4. `csms.domain.admission.decide`.
 5. Refused: recorded off this path, and answered with bytes that do not tell the reason, at a time
@@ -15,6 +17,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
@@ -27,6 +31,7 @@ from websockets.http11 import Request, Response
 
 from csms.domain.admission import (
     Admitted,
+    BasicCredentials,
     HandshakeFacts,
     RefusalReason,
     Refused,
@@ -34,9 +39,11 @@ from csms.domain.admission import (
     gone,
     identify,
     reconsider,
+    spent,
 )
 from csms.domain.audit import AuditAction, AuditRecord, Outcome
 from csms.domain.certificate import CertificateStatus
+from csms.domain.failure_budget import GUESSES, FailureBudget, GuessWatch
 from csms.domain.password import NO_PEPPERS, LatePeppers
 from csms.domain.security_event import CSMSEvent, EventSource, SecurityEvent
 from csms.domain.station import (
@@ -85,11 +92,20 @@ class House:
 
 
 class Door:
-    def __init__(self, house: House, around: Surroundings, attempts: AttemptLog) -> None:
+    def __init__(
+        self,
+        house: House,
+        around: Surroundings,
+        attempts: AttemptLog,
+        failures: FailureBudget,
+    ) -> None:
         self._house = house
         self._around = around
         self._attempts = attempts
         self._refusal_time = RefusalTime(REFUSAL_SECONDS)
+        self._failures = failures
+        self._guesses = GuessWatch()
+        self._proof_key = around.randomness.bytes(32)
         self._away_until = 0.0
         self._deciding = 0
 
@@ -155,7 +171,7 @@ class Door:
             or self._deciding >= MAXIMUM_DECIDING
             or not self._can_decide(visitor.listener)
         ):
-            self._attempts.shed(RefusalReason.BUSY)
+            self._attempts.shed(RefusalReason.BUSY, visitor.source)
             return _BUSY
         self._deciding += 1
         try:
@@ -163,7 +179,7 @@ class Door:
         except StoreUnavailable:
             self._away_until = self._around.clock.monotonic() + AWAY_SECONDS
             log.warning("upgrades_refused_without_database")
-            self._attempts.shed(RefusalReason.BUSY)
+            self._attempts.shed(RefusalReason.BUSY, visitor.source)
             return _BUSY
         except Exception as error:  # noqa: BLE001 -- a request's outermost frame: a bug admits nobody
             log.error("upgrade_failed", error=type(error).__name__, at=place_of(error))  # noqa: TRY400 -- the text may quote credentials
@@ -181,10 +197,14 @@ class Door:
         # 2
         facts = self._facts(socket, request, visitor)
         if facts is None:
-            now = self._around.clock.now()
-            attempt = visitor.attempt(now, _HTTP.reason, http_status=_HTTP.status)
-            self._attempts.refused(attempt)
+            self._refused(visitor, _HTTP, None, None, None)
             return _HTTP
+        proof = self._proof(facts)
+        if not self._failures.may_try(
+            visitor.source, facts.identity, proof, now=self._around.clock.monotonic()
+        ):
+            self._attempts.shed(RefusalReason.TOO_MANY_FAILURES, visitor.source)
+            return spent(facts.listener)
         # 3: the outbox first, so that nothing decided after this read can be missed
         decided_at, outbox_seen = self._around.clock.monotonic(), 0
         station, certificate = None, None
@@ -206,14 +226,15 @@ class Door:
         )
         # 5
         if isinstance(outcome, Refused):
-            self._refused(visitor, outcome, facts.identity, station)
+            self._refused(visitor, outcome, facts.identity, proof, station)
             return outcome
         # 6
         epoch = await self._claim(visitor, outcome)
         if isinstance(epoch, Refused):
             known = None if epoch.reason is RefusalReason.UNKNOWN_STATION else station
-            self._refused(visitor, epoch, facts.identity, known)
+            self._refused(visitor, epoch, facts.identity, proof, known)
             return epoch
+        self._failures.admitted(visitor.source, outcome.station.identity, proof)
         return Claim(admitted=outcome, epoch=epoch, decided_at=decided_at, outbox_seen=outbox_seen)
 
     def _facts(
@@ -242,13 +263,35 @@ class Door:
             organization=self._house.organization,
         )
 
+    def _proof(self, facts: HandshakeFacts) -> bytes | None:
+        """What stands for the credential while this process lives, and says nothing elsewhere."""
+        match facts.certificate, facts.basic:
+            case (None, BasicCredentials(user_name, password)):
+                shown = f"{user_name.lower()}:{password}".encode()
+                return hmac.new(self._proof_key, shown, hashlib.sha256).digest()
+            case (None, _):
+                return None
+            case (certificate, _):
+                return certificate.fingerprint_sha256.encode()  # TLS has proved the key
+
     def _refused(
         self,
         visitor: Visitor,
         refused: Refused,
         identity: StationIdentity | None,
+        proof: bytes | None,
         station: Station | None,
     ) -> None:
+        monotonic, source = self._around.clock.monotonic(), visitor.source
+        worth_a_row = self._failures.failed(source, identity, proof, now=monotonic)
+        alarm = (
+            station is not None
+            and refused.reason is RefusalReason.PASSWORD
+            and self._guesses.wrong_password(station.identity, now=monotonic)
+        )
+        if not (worth_a_row or alarm):
+            self._attempts.shed(refused.reason, source)
+            return
         now = self._around.clock.now()
         attempt = visitor.attempt(
             now,
@@ -261,6 +304,10 @@ class Door:
         if station is not None and refused.reason in _CERTIFICATE_REASONS:  # A00.FR.408
             event = self._event(
                 station, CSMSEvent.INVALID_CHARGING_STATION_CERTIFICATE, refused.reason.value
+            )
+        elif station is not None and alarm:
+            event = self._event(
+                station, CSMSEvent.STATION_PASSWORD_GUESSING, f"{GUESSES} wrong passwords"
             )
         self._attempts.refused(attempt, event)
 

@@ -4,7 +4,8 @@
 recorded with OpenSSL's reason. The steps, each with its deadline:
 
 1. accept; when descriptors run out, pause and resume
-2. the source: in the networks of profile 1; within the budget of strangers (D10, D11)
+2. the source: in the networks of profile 1; within the budget of strangers (D10, D11) and the
+   budget of failures (A09)
 3. wait for the first byte: a silent stranger costs a few KiB, not a TLS buffer (M12)
 4. the handshake gate: few at once keep the delay of those who are connected small
 5. TLS
@@ -27,9 +28,10 @@ from typing import Any, Final
 import structlog
 
 from csms.domain.admission import RefusalReason
+from csms.domain.failure_budget import FailureBudget, Source
 from csms.domain.station import SecurityProfile
 from csms.gateway.attempts import AttemptLog
-from csms.gateway.budget import Source, StrangerBudget
+from csms.gateway.budget import StrangerBudget
 from csms.gateway.supervisor import Supervisor
 from csms.gateway.visitor import Visitor, after_handshake
 from csms.gateway.websocket import ABORT_SECONDS, StationSocket
@@ -74,6 +76,7 @@ class Acceptance:
     """What the listeners of a gateway share."""
 
     budget: StrangerBudget
+    failures: FailureBudget
     gate: HandshakeGate
     attempts: AttemptLog
     supervisor: Supervisor
@@ -137,12 +140,15 @@ class Listener:
     def _accepted(self, sock: socket.socket, address: tuple[Any, ...]) -> None:
         visitor = Visitor(listener=self._profile, host=address[0], port=address[1])
         # 2
-        source = visitor.source
-        if self._context is None and not any(source in network for network in self._networks):
+        source, now = visitor.source, self._shared.clock.monotonic()
+        if self._shared.failures.is_shut(source, now=now):
+            self._shared.attempts.shed(RefusalReason.TOO_MANY_FAILURES, source)
+            sock.close()
+        elif self._context is None and not any(source in network for network in self._networks):
             self._refused(visitor, RefusalReason.NETWORK, None)
             sock.close()
         elif not self._shared.budget.take(source):
-            self._shared.attempts.shed(RefusalReason.BUSY)
+            self._shared.attempts.shed(RefusalReason.BUSY, source)
             sock.close()
         else:
             stay = _Stay(self._shared.budget, source)
@@ -168,7 +174,7 @@ class Listener:
         leave: Callable[[], None] | None = None
         try:
             if await self._speaks(sock):
-                leave = await self._enter_gate()
+                leave = await self._enter_gate(visitor)
         finally:
             if leave is None:
                 sock.close()
@@ -193,12 +199,12 @@ class Listener:
         finally:
             loop.remove_reader(descriptor)
 
-    async def _enter_gate(self) -> Callable[[], None] | None:
+    async def _enter_gate(self, visitor: Visitor) -> Callable[[], None] | None:
         try:
             async with asyncio.timeout(self._shared.timeout_seconds):
                 return await self._shared.gate.enter()
         except TimeoutError:
-            self._shared.attempts.shed(RefusalReason.BUSY)
+            self._shared.attempts.shed(RefusalReason.BUSY, visitor.source)
             return None
 
     async def _handshake(self, sock: socket.socket, visitor: Visitor) -> StationSocket | None:
@@ -238,8 +244,12 @@ class Listener:
         return request is not None
 
     def _refused(self, visitor: Visitor, reason: RefusalReason, detail: str | None) -> None:
-        now = self._shared.clock.now()
-        self._shared.attempts.refused(visitor.attempt(now, reason, detail=detail))
+        """Before anybody has said who it is: the source alone answers for it."""
+        source, clock = visitor.source, self._shared.clock
+        if self._shared.failures.failed(source, None, None, now=clock.monotonic()):
+            self._shared.attempts.refused(visitor.attempt(clock.now(), reason, detail=detail))
+        else:
+            self._shared.attempts.shed(reason, source)
 
 
 def tls_reason(error: Exception) -> str:

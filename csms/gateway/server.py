@@ -18,6 +18,7 @@ from typing import Final
 import structlog
 from websockets.exceptions import ConnectionClosed
 
+from csms.domain.failure_budget import FailureBudget
 from csms.domain.password import LatePeppers
 from csms.domain.signing_budget import SigningBudget
 from csms.domain.station import SecurityProfile
@@ -91,6 +92,9 @@ class Gateway:
         self._budget = StrangerBudget(
             total=settings.max_strangers, per_source=settings.max_strangers_per_source
         )
+        self._failures = FailureBudget(
+            burst=settings.failures_per_source, seconds_each=settings.failure_recovery_seconds
+        )
         self._serving = Serving()
         self._serving.serving = False
         self._contexts: list[ssl.SSLContext] = []
@@ -103,7 +107,7 @@ class Gateway:
         self._supervisor = Supervisor()
         self._accepting = Supervisor()
         self._attempts = AttemptLog(self._around.store, self._around.clock)
-        self._door = Door(self._house, self._around, self._attempts)
+        self._door = Door(self._house, self._around, self._attempts, self._failures)
         await self._sessions.start()
         try:
             ports = self._listen()
@@ -163,6 +167,7 @@ class Gateway:
         }
         shared = Acceptance(
             budget=self._budget,
+            failures=self._failures,
             gate=HandshakeGate(settings.max_handshakes),
             attempts=self._attempts,
             supervisor=self._supervisor,

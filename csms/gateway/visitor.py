@@ -8,8 +8,9 @@ from datetime import datetime
 from typing import Any
 
 from csms.domain.admission import PresentedCertificate, RefusalReason
+from csms.domain.failure_budget import Source
 from csms.domain.station import SecurityProfile
-from csms.gateway.budget import Source, source_of
+from csms.gateway.budget import source_of
 from csms.gateway.peer_certificate import read_certificate
 from csms.ports.records import ConnectionAttempt
 

@@ -13,6 +13,7 @@ from csms.domain.audit import Outcome
 from csms.domain.security_event import EventSource, SecurityEvent
 from csms.gateway import attempts
 from csms.gateway.attempts import AttemptLog, audit_of
+from csms.gateway.budget import source_of
 from csms.ports.records import ConnectionAttempt
 from csms.ports.store import StoreUnavailable
 from csms.store.unit_of_work import SqlStore
@@ -35,11 +36,21 @@ async def recorded(store: SqlStore) -> list[tuple[str | None, object]]:
     return [(e.record.reason, e.record.details.get("count")) for e in page.items]
 
 
+async def sources(store: SqlStore) -> list[object]:
+    async with store.reading() as work:
+        page = await work.audit.page(after_index=None, limit=500, action=None, subject=None)
+    return [entry.record.details.get("sources") for entry in page.items]
+
+
 def on_a_store(tmp_path: Path) -> SqlStore:
     return SqlStore(f"sqlite+aiosqlite:///{tmp_path}/csms.db")
 
 
-def test_what_is_refused_is_written_soon(tmp_path: Path) -> None:
+def test_what_is_refused_is_written_soon_and_what_is_counted_once_a_window(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempts, "WINDOW_SECONDS", 0.3)
+
     async def main() -> None:
         store = on_a_store(tmp_path)
         await store.migrate()
@@ -48,13 +59,20 @@ def test_what_is_refused_is_written_soon(tmp_path: Path) -> None:
             task = group.create_task(log.run())
             log.refused(attempt())
             log.refused(attempt(RefusalReason.BLOCKED))
-            log.shed(RefusalReason.BUSY)
-            log.shed(RefusalReason.BUSY)
+            log.shed(RefusalReason.BUSY, source_of("192.0.2.1"))
+            log.shed(RefusalReason.BUSY, source_of("192.0.2.2"))
             async with asyncio.timeout(3):
-                while not await recorded(store):
+                while len(await recorded(store)) < 3:
+                    await asyncio.sleep(0.01)
+            log.shed(RefusalReason.BUSY, source_of("192.0.2.3"))
+            async with asyncio.timeout(3):
+                while len(await recorded(store)) < 4:
                     await asyncio.sleep(0.01)
             task.cancel()
-        assert await recorded(store) == [("password", None), ("blocked", None), ("busy", 2)]
+        *_, two, one = await recorded(store)
+        assert await recorded(store) == [("password", None), ("blocked", None), two, one]
+        assert (two, one) == (("busy", 2), ("busy", 1))
+        assert await sources(store) == [None, None, 2, 1]
         await store.close()
 
     asyncio.run(main())
@@ -85,12 +103,17 @@ def test_without_the_database_they_wait(tmp_path: Path) -> None:
         await away.close()
         log = AttemptLog(away, SystemClock())
         log.refused(attempt())
+        log.shed(RefusalReason.BUSY, source_of("192.0.2.1"))
         with pytest.raises(StoreUnavailable):
             await log.flush()
+        with pytest.raises(StoreUnavailable):
+            async with log._writing:
+                await log._write_counts()
+        log.shed(RefusalReason.BUSY, source_of("192.0.2.1"))
         back = on_a_store(tmp_path)
         log._store = back
         await log.flush()
-        assert await recorded(back) == [("password", None)]
+        assert await recorded(back) == [("password", None), ("busy", 2)]
         await back.close()
 
     asyncio.run(main())
@@ -126,3 +149,22 @@ def test_an_admission_is_a_success_in_the_same_words() -> None:
     record = audit_of(attempt(None))
     assert (record.actor, record.outcome, record.reason) == ("station:cs1", Outcome.SUCCESS, None)
     assert record.details["peer"] == "192.0.2.1:5"
+
+
+def test_a_window_says_how_many_sources_there_were_up_to_a_bound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempts, "MAXIMUM_SOURCES", 3)
+
+    async def main() -> None:
+        store = on_a_store(tmp_path)
+        await store.migrate()
+        log = AttemptLog(store, SystemClock())
+        for number in range(5):
+            log.shed(RefusalReason.TOO_MANY_FAILURES, source_of(f"192.0.2.{number}"))
+        await log.flush()
+        assert await recorded(store) == [("too_many_failures", 5)]
+        assert await sources(store) == [3]
+        await store.close()
+
+    asyncio.run(main())
