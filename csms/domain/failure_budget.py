@@ -18,7 +18,7 @@ at once are paid for afterwards, if need be as a debt, so that a hundred station
 together are not taken for an attack, and an attack that comes as a hundred pays for each.
 
 Memory is bounded: the source that failed longest ago, and the station that came longest ago, are
-forgotten first. State is lost with the process.
+forgotten first. State is lost with the process, but for what `admitted` is told of at its start.
 """
 
 from __future__ import annotations
@@ -125,7 +125,9 @@ class FailureBudget:
         self._stations.move_to_end(identity)
         if source not in at:
             self._known_at[source] += 1
-        at[source] = _Known(proof)
+            at[source] = _Known(proof)
+        # Its bucket stays as it is: a station that comes and goes does not pay for who guesses.
+        at[source].proof = proof
         at.move_to_end(source)
         if len(at) > SOURCES_PER_STATION:
             self._left(at.popitem(last=False)[0])

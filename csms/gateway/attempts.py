@@ -20,7 +20,7 @@ from csms.domain.admission import RefusalReason
 from csms.domain.audit import AuditAction, AuditRecord, Outcome
 from csms.domain.failure_budget import Source
 from csms.domain.security_event import SecurityEvent
-from csms.gateway.budget import source_of
+from csms.gateway.budget import source_of_peer
 from csms.ports.clock import Clock
 from csms.ports.records import ConnectionAttempt
 from csms.ports.store import Store, StoreUnavailable
@@ -70,8 +70,7 @@ class AttemptLog:
         """Record it, soon, and the security event it is. Never blocks, never raises."""
         reason = attempt.failing_check or RefusalReason.HTTP
         if len(self._waiting) >= CAPACITY:
-            host = attempt.peer.rpartition(":")[0].strip("[]")
-            self.shed(reason, source_of(host))
+            self.shed(reason, source_of_peer(attempt.peer))
             return
         self._waiting.append(_Refusal(attempt, event))
         self._something.set()

@@ -25,6 +25,11 @@ def source_of(host: str) -> Source:
     return IPv6Address(int(address) >> shift << shift)
 
 
+def source_of_peer(peer: str) -> Source:
+    """Of `host:port`, as records have it. Raises ValueError when it is no such thing."""
+    return source_of(peer.rpartition(":")[0].strip("[]"))
+
+
 class StrangerBudget:
     def __init__(self, *, total: int, per_source: int) -> None:
         self._total = total

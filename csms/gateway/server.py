@@ -7,6 +7,7 @@ no secret but the peppers it is given.
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 from collections.abc import Callable, Sequence
@@ -24,7 +25,7 @@ from csms.domain.signing_budget import SigningBudget
 from csms.domain.station import SecurityProfile
 from csms.domain.takeovers import Takeovers
 from csms.gateway.attempts import AttemptLog
-from csms.gateway.budget import StrangerBudget
+from csms.gateway.budget import StrangerBudget, source_of_peer
 from csms.gateway.connection import Claim, StationConnection, Surroundings
 from csms.gateway.handshake import Door, House
 from csms.gateway.listener import BACKLOG, Acceptance, HandshakeGate, Listener
@@ -42,6 +43,8 @@ log = structlog.get_logger()
 
 SERVICE_RESTART: Final = 1012
 _REPLACED: Final[Json] = {"error": {"kind": "not_connected", "description": "replaced"}}
+# Attempts that are read at the start: a tenth of a second, and several of each of 10,000 stations.
+REMEMBERED: Final = 100_000
 _JITTER: Final = 0.25  # so that 10,000 pings of one storm do not come in one second
 
 
@@ -109,6 +112,7 @@ class Gateway:
         self._attempts = AttemptLog(self._around.store, self._around.clock)
         self._door = Door(self._house, self._around, self._attempts, self._failures)
         await self._sessions.start()
+        await self._remember()
         try:
             ports = self._listen()
         except BaseException:
@@ -124,6 +128,20 @@ class Gateway:
             self._accepting.start(listener.run())
         log.info("gateway_accepting", **{f"profile_{key}": port for key, port in ports.items()})
         return ports
+
+    async def _remember(self) -> None:
+        """Who was let in lately, and from where: known there again. After a restart all stations
+        come back at once, some of them beside others that fail (A09).
+        """
+        try:
+            async with self._around.store.reading() as work:
+                lately = await work.connection_attempts.admitted_lately(among=REMEMBERED)
+        except StoreError as error:
+            log.warning("nobody_remembered", why=type(error).__name__)
+            return
+        for identity, peer in lately:
+            with contextlib.suppress(ValueError):  # no address: then nobody comes from there
+                self._failures.admitted(source_of_peer(peer), identity, None)
 
     async def stop(self) -> None:
         """Close the doors, send everybody away to come back (1012), forget nobody's row."""

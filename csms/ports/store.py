@@ -220,6 +220,10 @@ class ConnectionAttempts(Protocol):
     ) -> Page[ConnectionAttempt]:
         """Newest first; attempts that claimed this identity, let in or not."""
 
+    async def admitted_lately(self, *, among: int) -> Sequence[tuple[str, str]]:
+        """Identity and peer of each admission among the latest so many attempts, oldest first."""
+        ...
+
 
 class AuditLog(Protocol):
     async def add(self, record: AuditRecord) -> None: ...

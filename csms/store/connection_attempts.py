@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from csms.domain.admission import RefusalReason
 from csms.domain.station import StationIdentity
@@ -55,6 +55,15 @@ class ConnectionAttemptRepository:
         return await _NEWEST.page(
             self._transaction, statement, _readable, limit=limit, cursor=cursor
         )
+
+    async def admitted_lately(self, *, among: int) -> Sequence[tuple[str, str]]:
+        newest = select(func.max(_A.c.id)).scalar_subquery()
+        statement = (
+            select(_A.c.identity, _A.c.peer)
+            .where(_A.c.id > newest - among, _A.c.outcome == "admitted", _A.c.identity.is_not(None))
+            .order_by(_A.c.id)
+        )
+        return [(row.identity, row.peer) for row in await self._transaction.rows(statement)]
 
 
 def _values(attempt: ConnectionAttempt) -> dict[str, Any]:

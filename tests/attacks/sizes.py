@@ -60,6 +60,9 @@ class Sizes:
     corpus_mutants: int = _size(100, 600)  # D02: broken in one place, of each
     flood_messages: int = _size(1_000, 3_000)  # D09: of each flooder, more than it may say
     flood_seconds: float = _size(4.0, 20.0)  # D09
+    # Resources
+    guesses: int = _size(500, 5_000)  # P38
+    guessing_sources: int = _size(10, 50)  # P38
 
 
 SIZES: Final = Sizes()

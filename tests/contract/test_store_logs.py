@@ -254,5 +254,8 @@ def test_connection_attempts_of_an_identity_come_newest_first(store_url: str) ->
             page = await of(identity, limit=1, cursor=page.next)
             assert (page.items, page.next) == ([full], None)
             assert (await of(parse_identity("other"), limit=9, cursor=None)).items == []
+            lately = unit.connection_attempts.admitted_lately
+            assert list(await lately(among=3)) == [("cs001", "p")]
+            assert list(await lately(among=2)) == []  # `later` is the first of three
 
     run_with_store(store_url, act)

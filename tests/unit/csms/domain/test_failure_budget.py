@@ -136,6 +136,14 @@ def test_guesses_in_its_name_are_bounded() -> None:
     assert fail(asked, 1000, identity="cs1") == BURST + KNOWN_BURST
 
 
+def test_coming_in_does_not_fill_the_bucket_for_those_who_guess() -> None:
+    asked = budget()
+    asked.admitted(ATTACKER, "cs1", PROOF)
+    fail(asked, 1000, identity="cs1")
+    asked.admitted(ATTACKER, "cs1", PROOF)
+    assert fail(asked, 1000, identity="cs1") == 0
+
+
 def test_a_new_password_has_a_few_tries_of_its_own() -> None:
     asked = budget()
     asked.admitted(ATTACKER, "cs1", PROOF)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from csms.gateway.budget import StrangerBudget, source_of
+from csms.gateway.budget import StrangerBudget, source_of, source_of_peer
 
 
 def test_the_bounds_hold_and_what_is_given_back_is_free_again() -> None:
@@ -32,3 +32,10 @@ def test_the_bounds_hold_and_what_is_given_back_is_free_again() -> None:
 )
 def test_a_source_is_an_ipv4_address_or_an_ipv6_site(one: str, other: str, same: bool) -> None:
     assert (source_of(one) == source_of(other)) is same
+
+
+def test_a_recorded_peer_has_its_source() -> None:
+    assert source_of_peer("192.0.2.1:5") == source_of("192.0.2.1")
+    assert source_of_peer("[2001:db8::7]:5") == source_of("2001:db8::1")
+    with pytest.raises(ValueError, match="does not appear"):
+        source_of_peer("somebody")
