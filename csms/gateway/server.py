@@ -45,6 +45,8 @@ SERVICE_RESTART: Final = 1012
 _REPLACED: Final[Json] = {"error": {"kind": "not_connected", "description": "replaced"}}
 # Attempts that are read at the start: a tenth of a second, and several of each of 10,000 stations.
 REMEMBERED: Final = 100_000
+# Attempts that are read at the start: tenths of a second, and some of each of 10,000 stations.
+REMEMBERED: Final = 30_000
 _JITTER: Final = 0.25  # so that 10,000 pings of one storm do not come in one second
 
 

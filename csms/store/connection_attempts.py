@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
-from sqlalchemy import func, select
+from sqlalchemy import Integer, bindparam, func, select
 
 from csms.domain.admission import RefusalReason
 from csms.domain.station import StationIdentity
@@ -14,7 +14,7 @@ from csms.ports.records import ConnectionAttempt
 from csms.ports.store import Page
 from csms.store import tables
 from csms.store.pages import Listing, instant, number, reader
-from csms.store.prepared import insertion
+from csms.store.prepared import Prepared, insertion
 from csms.store.transaction import Transaction
 
 _A = tables.connection_attempts
@@ -32,6 +32,15 @@ _ADD: Final = insertion(
     "tls_cipher",
     "certificate",
     "http_status",
+)
+_ADMITTED: Final = Prepared(
+    select(_A.c.identity, _A.c.peer)
+    .where(
+        _A.c.id > select(func.max(_A.c.id)).scalar_subquery() - bindparam("among", type_=Integer),
+        _A.c.outcome == "admitted",
+        _A.c.identity.is_not(None),
+    )
+    .order_by(_A.c.id)
 )
 _NEWEST: Final = Listing(
     name="connection_attempts",
@@ -57,13 +66,8 @@ class ConnectionAttemptRepository:
         )
 
     async def admitted_lately(self, *, among: int) -> Sequence[tuple[str, str]]:
-        newest = select(func.max(_A.c.id)).scalar_subquery()
-        statement = (
-            select(_A.c.identity, _A.c.peer)
-            .where(_A.c.id > newest - among, _A.c.outcome == "admitted", _A.c.identity.is_not(None))
-            .order_by(_A.c.id)
-        )
-        return [(row.identity, row.peer) for row in await self._transaction.rows(statement)]
+        rows = await self._transaction.fetch(_ADMITTED, among=among)
+        return [(identity, peer) for identity, peer in rows]
 
 
 def _values(attempt: ConnectionAttempt) -> dict[str, Any]:
