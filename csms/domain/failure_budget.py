@@ -77,6 +77,10 @@ class FailureBudget:
         self._knocked(self._sources[source])
         return True
 
+    def is_known(self, source: Source) -> bool:
+        """Whether a station was let in from there."""
+        return source in self._known_at
+
     def may_try(
         self, source: Source, identity: str | None, proof: bytes | None, *, now: float
     ) -> bool:

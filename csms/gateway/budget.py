@@ -1,12 +1,14 @@
 """How many strangers may wait at the door: in total, and from one source.
 
 A stranger is a socket that has not been admitted yet. The bounds keep silent and slow peers from
-costing more than a fixed amount (D10, D11); who is over them is closed without a word.
+costing more than a fixed amount (D10, D11); who is over them is closed without a word. Bounds that
+anybody can fill must not keep out everybody else: places are shared fairly between the sources.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, OrderedDict
+from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from csms.domain.failure_budget import Source
@@ -30,29 +32,106 @@ def source_of_peer(peer: str) -> Source:
     return source_of(peer.rpartition(":")[0].strip("[]"))
 
 
+class Stay:
+    """A stranger's place; given back once, at admission, at the end, or when it is needed more."""
+
+    __slots__ = ("_budget", "displaced", "source")
+
+    def __init__(self, budget: StrangerBudget, source: Source) -> None:
+        self._budget: StrangerBudget | None = budget
+        self.source = source
+        self.displaced: Callable[[], object] = lambda: None  # sends the stranger away
+
+    def settle(self) -> None:
+        """It has asked to be let in: it is not sent away any more."""
+        if self._budget is not None:
+            self._budget._settled(self)  # noqa: SLF001 -- two halves of one thing
+
+    def end(self) -> None:
+        if self._budget is not None:
+            budget, self._budget = self._budget, None
+            budget._given_back(self)  # noqa: SLF001 -- as above
+
+
 class StrangerBudget:
-    def __init__(self, *, total: int, per_source: int) -> None:
+    """When all places are taken, whoever has many gives one up to whoever has few: its oldest, the
+    slowest. A known source takes a place from any that is not, and loses none to it. So a few
+    sources cannot keep the others out, and many cannot keep out those that were here before.
+    """
+
+    def __init__(
+        self,
+        *,
+        total: int,
+        per_source: int,
+        is_known: Callable[[Source], bool] = lambda _: False,
+    ) -> None:
         self._total = total
         self._per_source = per_source
+        self._is_known = is_known
         self._held: Counter[Source] = Counter()
         self._count = 0
+        # Who may be sent away, oldest first; and the sources by how many of those they have.
+        self._slow: dict[Source, OrderedDict[Stay, None]] = {}
+        self._by_size: dict[int, OrderedDict[Source, None]] = {}
+        self._largest = 0
 
     @property
     def strangers(self) -> int:
         return self._count
 
-    def take(self, source: Source) -> bool:
-        """Whether there is room for one more; it is taken then, and `give_back` is owed."""
-        if self._count >= self._total or self._held[source] >= self._per_source:
-            if not self._held[source]:
-                del self._held[source]
-            return False
+    def take(self, source: Source, *, crowded: bool = False) -> Stay | None:
+        """A place, if there is one or one can be made free; None when there is not. `crowded`: as
+        if all were taken.
+        """
+        if self._held.get(source, 0) >= self._per_source:
+            return None
+        known = self._is_known(source)
+        if (crowded or self._count >= self._total) and not self._make_room(source, known=known):
+            return None
+        stay = Stay(self, source)
         self._held[source] += 1
         self._count += 1
+        if not known:
+            slow = self._slow.setdefault(source, OrderedDict())
+            slow[stay] = None
+            self._moved(source, len(slow) - 1, len(slow))
+        return stay
+
+    def _make_room(self, source: Source, *, known: bool) -> bool:
+        own = len(self._slow.get(source, ()))
+        if not self._largest or (not known and self._largest <= own + 1):
+            return False
+        greediest = next(iter(self._by_size[self._largest]))
+        oldest = next(iter(self._slow[greediest]))
+        oldest.end()
+        oldest.displaced()
         return True
 
-    def give_back(self, source: Source) -> None:
+    def _settled(self, stay: Stay) -> None:
+        slow = self._slow.get(stay.source, OrderedDict())
+        if stay not in slow:
+            return
+        del slow[stay]
+        self._moved(stay.source, len(slow) + 1, len(slow))
+        if not slow:
+            del self._slow[stay.source]
+
+    def _given_back(self, stay: Stay) -> None:
+        self._settled(stay)
         self._count -= 1
-        self._held[source] -= 1
-        if not self._held[source]:
-            del self._held[source]
+        self._held[stay.source] -= 1
+        if not self._held[stay.source]:
+            del self._held[stay.source]
+
+    def _moved(self, source: Source, old: int, new: int) -> None:
+        if old:
+            del self._by_size[old][source]
+            if not self._by_size[old]:
+                del self._by_size[old]
+        if new:
+            self._by_size.setdefault(new, OrderedDict())[source] = None
+        # By one at a time, so that the next largest is this one or the one below.
+        self._largest = max(self._largest, new)
+        while self._largest and self._largest not in self._by_size:
+            self._largest -= 1

@@ -4,8 +4,8 @@
 recorded with OpenSSL's reason. The steps, each with its deadline:
 
 1. accept; when descriptors run out, pause and resume
-2. the source: in the networks of profile 1; within the budget of strangers (D10, D11) and the
-   budget of failures (A09)
+2. the source: within the budgets of failures (A09) and of strangers (D10, D11), and in the networks
+   of profile 1
 3. wait for the first byte: a silent stranger costs a few KiB, not a TLS buffer (M12)
 4. the handshake gate: few at once keep the delay of those who are connected small
 5. TLS
@@ -20,8 +20,10 @@ import asyncio
 import errno
 import socket
 import ssl
+from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Final
 
@@ -31,7 +33,7 @@ from csms.domain.admission import RefusalReason
 from csms.domain.failure_budget import FailureBudget, Source
 from csms.domain.station import SecurityProfile
 from csms.gateway.attempts import AttemptLog
-from csms.gateway.budget import StrangerBudget
+from csms.gateway.budget import Stay, StrangerBudget
 from csms.gateway.supervisor import Supervisor
 from csms.gateway.visitor import Visitor, after_handshake
 from csms.gateway.websocket import ABORT_SECONDS, StationSocket
@@ -50,14 +52,22 @@ Welcome = Callable[[StationSocket, Visitor, Callable[[], None]], Awaitable[None]
 
 
 class HandshakeGate:
-    """At most so many TLS handshakes begin at once; whoever is slow does not hold up the others."""
+    """At most so many TLS handshakes begin at once; whoever is slow does not hold up the others.
+
+    Sources that wait take turns, however many wait from each: a thousand handshakes that never go
+    on, from a few addresses, delay another address by one turn of each (D10).
+    """
 
     def __init__(self, limit: int) -> None:
-        self._slots = asyncio.Semaphore(limit)
+        self._free = limit
+        self._waiting: OrderedDict[Source, deque[asyncio.Future[None]]] = OrderedDict()
 
-    async def enter(self) -> Callable[[], None]:
+    async def enter(self, source: Source) -> Callable[[], None]:
         """Wait for a slot; the returned function gives it back, if time has not done so before."""
-        await self._slots.acquire()
+        if self._free:
+            self._free -= 1
+        else:
+            await self._turn(source)
         held = True
 
         def leave() -> None:
@@ -65,10 +75,33 @@ class HandshakeGate:
             if held:
                 held = False
                 timer.cancel()
-                self._slots.release()
+                self._release()
 
         timer = asyncio.get_running_loop().call_later(SLOT_SECONDS, leave)
         return leave
+
+    async def _turn(self, source: Source) -> None:
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(source, deque()).append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if not turn.cancelled():  # the slot came at the same moment: somebody else's, then
+                self._release()
+            raise
+
+    def _release(self) -> None:
+        while self._waiting:
+            source, turns = next(iter(self._waiting.items()))
+            turn = turns.popleft()
+            if turns:
+                self._waiting.move_to_end(source)
+            else:
+                del self._waiting[source]
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free += 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,22 +114,10 @@ class Acceptance:
     attempts: AttemptLog
     supervisor: Supervisor
     clock: Clock
+    descriptor_ceiling: int  # no room for a stranger from here on (P50)
     timeout_seconds: float  # of each step (D10)
     make_socket: Callable[[], StationSocket]
     welcome: Welcome
-
-
-class _Stay:
-    """A stranger's place in the budget; given back once, at admission or at the end."""
-
-    def __init__(self, budget: StrangerBudget, source: Source) -> None:
-        self._budget: StrangerBudget | None = budget
-        self._source = source
-
-    def end(self) -> None:
-        if self._budget is not None:
-            self._budget.give_back(self._source)
-            self._budget = None
 
 
 class Listener:
@@ -147,14 +168,22 @@ class Listener:
         elif self._context is None and not any(source in network for network in self._networks):
             self._refused(visitor, RefusalReason.NETWORK, None)
             sock.close()
-        elif not self._shared.budget.take(source):
+        elif (stay := self._shared.budget.take(source, crowded=self._is_crowded(sock))) is None:
             self._shared.attempts.shed(RefusalReason.BUSY, source)
             sock.close()
         else:
-            stay = _Stay(self._shared.budget, source)
-            self._shared.supervisor.start(self._visit(sock, visitor, stay))
+            visit = self._shared.supervisor.start(self._visit(sock, visitor, stay))
+            stay.displaced = partial(self._displaced, visit, source)
 
-    async def _visit(self, sock: socket.socket, visitor: Visitor, stay: _Stay) -> None:
+    def _is_crowded(self, sock: socket.socket) -> bool:
+        """A new descriptor is the lowest that was free: its number says how many are in use."""
+        return sock.fileno() >= self._shared.descriptor_ceiling
+
+    def _displaced(self, visit: asyncio.Task[None], source: Source) -> None:
+        self._shared.attempts.shed(RefusalReason.BUSY, source)
+        visit.cancel()
+
+    async def _visit(self, sock: socket.socket, visitor: Visitor, stay: Stay) -> None:
         try:
             station_socket = await self._connected(sock, visitor)
             if station_socket is None:
@@ -163,6 +192,7 @@ class Listener:
             try:
                 # 6, 7
                 if await self._asks(station_socket, known):
+                    stay.settle()
                     await self._shared.welcome(station_socket, known, stay.end)
             finally:
                 station_socket.transport.abort()
@@ -202,7 +232,7 @@ class Listener:
     async def _enter_gate(self, visitor: Visitor) -> Callable[[], None] | None:
         try:
             async with asyncio.timeout(self._shared.timeout_seconds):
-                return await self._shared.gate.enter()
+                return await self._shared.gate.enter(visitor.source)
         except TimeoutError:
             self._shared.attempts.shed(RefusalReason.BUSY, visitor.source)
             return None

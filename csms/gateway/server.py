@@ -27,6 +27,7 @@ from csms.domain.takeovers import Takeovers
 from csms.gateway.attempts import AttemptLog
 from csms.gateway.budget import StrangerBudget, source_of_peer
 from csms.gateway.connection import Claim, StationConnection, Surroundings
+from csms.gateway.descriptors import ceiling
 from csms.gateway.handshake import Door, House
 from csms.gateway.listener import BACKLOG, Acceptance, HandshakeGate, Listener
 from csms.gateway.sessions import Sessions
@@ -94,11 +95,13 @@ class Gateway:
         )
         self._house = House(node=node, organization=organization, peppers=peppers)
         self._sessions = Sessions(store=store, bus=bus, clock=clock, node=node)
-        self._budget = StrangerBudget(
-            total=settings.max_strangers, per_source=settings.max_strangers_per_source
-        )
         self._failures = FailureBudget(
             burst=settings.failures_per_source, seconds_each=settings.failure_recovery_seconds
+        )
+        self._budget = StrangerBudget(
+            total=settings.max_strangers,
+            per_source=settings.max_strangers_per_source,
+            is_known=self._failures.is_known,
         )
         self._serving = Serving()
         self._serving.serving = False
@@ -192,6 +195,7 @@ class Gateway:
             attempts=self._attempts,
             supervisor=self._supervisor,
             clock=self._around.clock,
+            descriptor_ceiling=ceiling(),
             timeout_seconds=settings.handshake_timeout_seconds,
             make_socket=self._make_socket,
             welcome=self._welcome,

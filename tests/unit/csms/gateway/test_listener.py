@@ -5,17 +5,21 @@ import ssl
 
 import pytest
 
+from csms.domain.failure_budget import Source
+from csms.gateway.budget import source_of
 from csms.gateway.listener import SLOT_SECONDS, HandshakeGate, tls_reason
+
+A, B = source_of("192.0.2.1"), source_of("192.0.2.2")
 
 
 def test_the_gate_holds_so_many_and_no_more() -> None:
     async def main() -> None:
         gate = HandshakeGate(2)
-        first, _ = await gate.enter(), await gate.enter()
+        first, _ = await gate.enter(A), await gate.enter(A)
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(gate.enter(), SLOT_SECONDS / 5)
+            await asyncio.wait_for(gate.enter(A), SLOT_SECONDS / 5)
         first()
-        await asyncio.wait_for(gate.enter(), SLOT_SECONDS / 5)
+        await asyncio.wait_for(gate.enter(A), SLOT_SECONDS / 5)
 
     asyncio.run(main())
 
@@ -23,12 +27,56 @@ def test_the_gate_holds_so_many_and_no_more() -> None:
 def test_time_frees_a_slot_once_and_leaving_later_does_not_free_another() -> None:
     async def main() -> None:
         gate = HandshakeGate(1)
-        slow = await gate.enter()
-        await asyncio.wait_for(gate.enter(), SLOT_SECONDS * 4)  # freed by time
+        slow = await gate.enter(A)
+        await asyncio.wait_for(gate.enter(A), SLOT_SECONDS * 4)  # freed by time
         slow()
         slow()
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(gate.enter(), SLOT_SECONDS / 5)
+            await asyncio.wait_for(gate.enter(A), SLOT_SECONDS / 5)
+
+    asyncio.run(main())
+
+
+def test_sources_take_turns_however_many_wait_from_one() -> None:
+    async def main() -> None:
+        gate = HandshakeGate(1)
+        order: list[str] = []
+
+        async def enter(source: Source, who: str) -> None:
+            leave = await gate.enter(source)
+            order.append(who)
+            leave()
+
+        leave = await gate.enter(A)
+        async with asyncio.TaskGroup() as group:
+            for number in range(100):
+                group.create_task(enter(A, f"greedy {number}"))
+            await asyncio.sleep(0)
+            group.create_task(enter(B, "honest"))
+            await asyncio.sleep(0)
+            leave()
+        assert order.index("honest") == 1
+        assert gate._free == 1
+        assert not gate._waiting
+
+    asyncio.run(main())
+
+
+def test_who_stops_waiting_takes_no_slot_with_it() -> None:
+    async def main() -> None:
+        gate = HandshakeGate(1)
+        leave = await gate.enter(A)
+        loop = asyncio.get_running_loop()
+        gone, late = (loop.create_task(gate.enter(A)) for _ in range(2))
+        await asyncio.sleep(0)
+        gone.cancel()
+        await asyncio.sleep(0)
+        leave()  # the slot is for `late`, who goes at that very moment
+        late.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await late
+        assert gate._free == 1
+        (await asyncio.wait_for(gate.enter(B), 1))()
 
     asyncio.run(main())
 
