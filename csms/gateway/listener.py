@@ -6,7 +6,8 @@ recorded with OpenSSL's reason. The steps, each with its deadline:
 1. accept; when descriptors run out, pause and resume
 2. the source: within the budgets of failures (A09) and of strangers (D10, D11), and in the networks
    of profile 1
-3. wait for the first byte: a silent stranger costs a few KiB, not a TLS buffer (M12)
+3. wait for the first TLS record: who is silent, or never ends its ClientHello, costs a few KiB and
+   no turn at the gate, not a TLS buffer (M12)
 4. the handshake gate: few at once keep the delay of those who are connected small
 5. TLS
 6. the HTTP request
@@ -46,6 +47,9 @@ BACKLOG: Final = 1024
 # A handshake is milliseconds of our work and round trips of theirs: a slot is held for the work
 # only, or sixteen slow peers would close the door for everybody.
 SLOT_SECONDS: Final = 0.05
+_TLS_HANDSHAKE: Final = b"\x16"  # the content type of a ClientHello's record
+_RECORD_HEAD: Final = 5
+_RECORD_MAXIMUM: Final = 1 << 14
 _PEER_GONE: Final = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.ECONNRESET})
 
 Welcome = Callable[[StationSocket, Visitor, Callable[[], None]], Awaitable[None]]
@@ -203,7 +207,7 @@ class Listener:
         """Steps 3 to 5. The socket is ours until the event loop gets it, and then the loop's."""
         leave: Callable[[], None] | None = None
         try:
-            if await self._speaks(sock):
+            if await self._speaks(sock, visitor):
                 leave = await self._enter_gate(visitor)
         finally:
             if leave is None:
@@ -215,19 +219,24 @@ class Listener:
         finally:
             leave()
 
-    async def _speaks(self, sock: socket.socket) -> bool:
-        """Whether a first byte comes in time; it is left in the socket."""
-        loop, descriptor = asyncio.get_running_loop(), sock.fileno()
-        readable = asyncio.Event()
-        loop.add_reader(descriptor, readable.set)
+    async def _speaks(self, sock: socket.socket, visitor: Visitor) -> bool:
+        """Whether the first words come in time: a whole TLS record, or a byte where there is no
+        TLS. They are left in the socket.
+        """
+        said = b""
         try:
             async with asyncio.timeout(self._shared.timeout_seconds):
-                await readable.wait()
-            return sock.recv(1, socket.MSG_PEEK) != b""
-        except (TimeoutError, OSError):
+                said = await _peeked(sock, 1)
+                if self._context is not None and said == _TLS_HANDSHAKE:
+                    head = await _peeked(sock, _RECORD_HEAD)
+                    await _peeked(sock, _RECORD_HEAD + _record_length(head))
+        except TimeoutError:
+            if said:
+                self._refused(visitor, RefusalReason.TLS_HANDSHAKE, "handshake timeout")
             return False
-        finally:
-            loop.remove_reader(descriptor)
+        except OSError:
+            return False
+        return said != b""
 
     async def _enter_gate(self, visitor: Visitor) -> Callable[[], None] | None:
         try:
@@ -280,6 +289,25 @@ class Listener:
             self._shared.attempts.refused(visitor.attempt(clock.now(), reason, detail=detail))
         else:
             self._shared.attempts.shed(reason, source)
+
+
+async def _peeked(sock: socket.socket, count: int) -> bytes:
+    """So many octets, left in the socket; fewer when the peer has ended. Raises OSError."""
+    loop, descriptor = asyncio.get_running_loop(), sock.fileno()
+    readable = asyncio.Event()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, count)  # one wake-up, not one an octet
+    loop.add_reader(descriptor, readable.set)
+    try:
+        await readable.wait()
+        return sock.recv(count, socket.MSG_PEEK)
+    finally:
+        loop.remove_reader(descriptor)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+
+
+def _record_length(head: bytes) -> int:
+    """RFC 8446 §5.1. OpenSSL says what is wrong with one that is too long."""
+    return min(int.from_bytes(head[3:5], "big"), _RECORD_MAXIMUM)
 
 
 def tls_reason(error: Exception) -> str:

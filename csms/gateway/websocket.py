@@ -88,6 +88,7 @@ class StationSocket(ServerConnection):
         self._assembly_seconds = settings.message_assembly_seconds
         self._ping_seconds = settings.ping_interval_seconds * (1 + ping_jitter)
         self._heard_at = self._pinged_at = self.loop.time()
+        self._ended_a_frame = True  # with the bytes that came last
         self._assembly_timer: asyncio.TimerHandle | None = None
         self._ping_timer: asyncio.TimerHandle | None = None
         self._send_timer: asyncio.TimerHandle | None = None
@@ -134,6 +135,7 @@ class StationSocket(ServerConnection):
 
     def data_received(self, data: bytes) -> None:
         self._heard_at = self.loop.time()
+        self._ended_a_frame = False
         super().data_received(data)
         if self.protocol.close_expected():
             self._abort_soon()
@@ -144,6 +146,7 @@ class StationSocket(ServerConnection):
             self._disarm_assembly()
 
     def process_event(self, event: Event) -> None:
+        self._ended_a_frame = True
         if isinstance(event, Frame) and event.fin and event.opcode in DATA_OPCODES:
             self._disarm_assembly()  # a message is whole; the next has its own deadline
         super().process_event(event)
@@ -173,8 +176,13 @@ class StationSocket(ServerConnection):
     # Timers
 
     def _mid_message(self) -> bool:
+        """The parser takes a frame's head out of the buffer field by field: an empty buffer is the
+        end of a frame only if one has ended, or each field would have a deadline of its own.
+        """
         return self.is_open and (
-            self.protocol.current_size is not None or len(self.protocol.reader.buffer) > 0
+            self.protocol.current_size is not None
+            or len(self.protocol.reader.buffer) > 0
+            or not self._ended_a_frame
         )
 
     def _arm_assembly(self) -> None:

@@ -63,6 +63,10 @@ class Sizes:
     # Resources
     guesses: int = _size(500, 5_000)  # P38
     guessing_sources: int = _size(10, 50)  # P38
+    slow_sockets: int = _size(100, 2_000)  # P22, of each layer
+    slow_seconds: float = _size(2.0, 5.0)  # P22, handshake_timeout_seconds
+    slow_assembly_seconds: float = _size(2.0, 10.0)  # P22, message_assembly_seconds
+    silent_sockets: int = _size(500, 5_000)  # D11
 
 
 SIZES: Final = Sizes()

@@ -1,0 +1,285 @@
+"""P22, D10, D11, M12: peers that are slow at every layer, in numbers.
+
+They come from many addresses of loopback, as many from each as it may have; stations come from
+another. The gateway has a process of its own, since it is its memory and descriptors that count.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import select
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.attacks.hostile import HostileStation, client_tls, frame
+from tests.attacks.outpost import Outpost, outpost
+from tests.attacks.scoreboard import Scoreboard
+from tests.attacks.sizes import SIZES
+
+PER_SOURCE = 200  # max_strangers_per_source, as it is unless set
+HONEST = "127.0.3.1"
+# Every step has its own deadline, and an eviction is an abort half a second later; the rest is a
+# guard against a peer that is never evicted, on a machine that is busy.
+GUARD_SECONDS = 20.0
+MIB = 1 << 20
+
+
+def source_of(number: int) -> str:
+    return f"127.0.4.{number // PER_SOURCE + 1}"
+
+
+def client_hello(trust: str) -> bytes:
+    """What a TLS client says first."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = client_tls(trust).wrap_bio(incoming, outgoing, server_hostname="localhost")
+    with contextlib.suppress(ssl.SSLWantReadError):
+        tls.do_handshake()
+    return outgoing.read()
+
+
+class Slow:
+    """One slow peer; `drip` is called again and again while it lasts."""
+
+    def __init__(self, wire: HostileStation, drip: Callable[[], None] | None = None) -> None:
+        self.wire = wire
+        self.drip = drip
+        self.began = time.monotonic()
+
+    def is_gone(self) -> bool:
+        """Whether the gateway has closed it; what it sends is read and passed over."""
+        sock = self.wire.socket
+        try:
+            while sock.recv(65_536):
+                pass
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return False
+        except OSError:
+            return True
+        return True
+
+
+def silent(fort: Outpost, number: int) -> Slow:
+    return Slow(fort.visit(2, context=None, source=source_of(number)))
+
+
+def half_a_client_hello(fort: Outpost, number: int) -> Slow:
+    wire = fort.visit(2, context=None, source=source_of(number))
+    hello = client_hello(fort.trust)
+    wire.send(hello[: len(hello) // 2])
+    rest = iter(hello[len(hello) // 2 : -1])  # never the last byte
+
+    def drip() -> None:
+        if (byte := next(rest, None)) is not None:
+            wire.send(bytes([byte]))
+
+    return Slow(wire, drip)
+
+
+def slow_header(fort: Outpost, number: int) -> Slow:
+    wire = fort.visit(2, source=source_of(number))
+    wire.send(b"GET /ocpp/cs001 HTTP/1.1\r\nX-Slow: ")
+    return Slow(wire, lambda: wire.send(b"a"))
+
+
+def slow_frame(fort: Outpost, number: int) -> Slow:
+    wire = fort.connected(f"slow{number}", source=source_of(number))
+    text = frame(json.dumps([2, "1", "Heartbeat", {}]).encode())
+    wire.send(text[:3])
+    rest = iter(text[3:-1])
+
+    def drip() -> None:
+        if (byte := next(rest, None)) is not None:
+            wire.send(bytes([byte]))
+
+    return Slow(wire, drip)
+
+
+def slow_fragments_and_pongs(fort: Outpost, number: int) -> Slow:
+    """A message without end, and every sign of life a peer can give."""
+    wire = fort.connected(f"slow{number}", source=source_of(number))
+    wire.send(frame(b'[2,"1","Heartbeat",{', final=False))
+
+    def drip() -> None:
+        wire.send(frame(b" ", opcode=0, final=False) + frame(b"", opcode=10))
+
+    return Slow(wire, drip)
+
+
+LAYERS = {
+    "silent TCP": silent,
+    "half a ClientHello": half_a_client_hello,
+    "slow header": slow_header,
+    "slow frame": slow_frame,
+    "slow fragments and pongs": slow_fragments_and_pongs,
+}
+ADMITTED = {slow_frame, slow_fragments_and_pongs}
+
+
+@pytest.fixture
+def fort(tmp_path: Path) -> Iterator[Outpost]:
+    with outpost(
+        tmp_path,
+        handshake_timeout_seconds=SIZES.slow_seconds,
+        message_assembly_seconds=SIZES.slow_assembly_seconds,
+    ) as made:
+        made.add("cs001", "witness")
+        yield made
+
+
+def opened(fort: Outpost, layer: Callable[[Outpost, int], Slow], count: int) -> list[Slow]:
+    with ThreadPoolExecutor(8) as pool:
+        peers = list(pool.map(lambda number: layer(fort, number), range(count)))
+    for peer in peers:
+        peer.wire.socket.setblocking(False)
+    return peers
+
+
+def last(peers: list[Slow], meanwhile: Callable[[], None]) -> list[float]:
+    """How long each lasted, in seconds."""
+    left, lasted = peers, []
+    while left:
+        still = []
+        for peer in left:
+            with contextlib.suppress(OSError):
+                if peer.drip is not None:
+                    peer.drip()
+            if peer.is_gone():
+                lasted.append(time.monotonic() - peer.began)
+                peer.wire.close()
+            else:
+                still.append(peer)
+                age = time.monotonic() - peer.began
+                assert age < GUARD_SECONDS, f"still there after {age:.0f} s"
+        left = still
+        meanwhile()
+        select.select([], [], [], 0.2)  # a byte each fifth of a second is slow
+    return lasted
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("layer", LAYERS)
+def test_slow_peers_are_evicted_and_cost_nobody_anything(
+    fort: Outpost, layer: str, scoreboard: Scoreboard
+) -> None:
+    row = scoreboard.row("P22 D10", layer)
+    if LAYERS[layer] in ADMITTED:
+        fort.add(*(f"slow{number}" for number in range(SIZES.slow_sockets)))
+    with fort.connected("witness", source=HONEST) as witness:
+        fort.seconds_to_connect("cs001", source=HONEST)  # whatever is made once, is made
+        before, memory = fort.descriptors(), fort.rss()
+        fort.health()
+        peers = opened(fort, LAYERS[layer], SIZES.slow_sockets)
+        took: list[float] = []
+        most = memory
+
+        def honest() -> None:
+            nonlocal most
+            took.append(fort.seconds_to_connect("cs001", source=HONEST))
+            most = max(most, fort.rss())
+
+        honest()
+        lasted = last(peers, honest)
+        assert witness.call("Heartbeat", {})[0] == 3
+        fort.quiet()
+        until = time.monotonic() + 5
+        while fort.descriptors() > before:
+            assert time.monotonic() < until, (before, fort.descriptors())
+            time.sleep(0.05)
+        # A TLS connection is 60-80 KiB, its task and its WebSocket some more; a silent one a few.
+        grown = most - memory
+        assert grown < 20 * MIB + len(peers) * 160 * 1024
+        lag = fort.health()["lag"]
+        assert lag < 2
+        row.count(len(peers))
+    took.sort()
+    row.measure(f"evicted after {min(lasted):.1f}-{max(lasted):.1f} s")
+    row.measure(f"honest connect p99 {took[int(len(took) * 0.99)]:.2f} s ({len(took)}x)")
+    row.measure(f"RSS +{grown / MIB:.0f} MiB; lag {lag * 1000:.0f} ms")
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("what", ["silent TCP", "half a ClientHello"])
+def test_many_silent_sockets_cost_little_memory(
+    tmp_path: Path, what: str, scoreboard: Scoreboard
+) -> None:
+    """M12: asyncio and uvloop give each connection 256 KiB, before anybody has said a word."""
+    row = scoreboard.row("D11 M12", what)
+    count = SIZES.silent_sockets
+    with outpost(tmp_path, max_strangers=2 * count, handshake_timeout_seconds=30.0) as fort:
+        fort.add("cs001")
+        fort.seconds_to_connect("cs001", source=HONEST)
+        before = fort.rss()
+        hello = client_hello(fort.trust)
+        sockets: list[socket.socket] = []
+        try:
+            for number in range(count):
+                wire = fort.visit(2, context=None, source=source_of(number))
+                sockets.append(wire.socket)
+                if what != "silent TCP":
+                    wire.send(hello[: len(hello) // 2])
+            until = time.monotonic() + 20
+            while fort.health()["strangers"] < count:
+                assert time.monotonic() < until, fort.health()
+                time.sleep(0.1)
+            took = fort.seconds_to_connect("cs001", source=HONEST)
+            grown = settled_rss(fort) - before
+        finally:
+            for sock in sockets:
+                sock.close()
+        assert grown < 10 * MIB + count * 28 * 1024  # 150 MB of 5,000
+        fort.quiet()
+        row.count(count)
+        row.measure(f"RSS +{grown / MIB:.0f} MiB, {grown / count / 1024:.1f} KiB each")
+        row.measure(f"honest connect {took:.2f} s")
+
+
+def settled_rss(fort: Outpost) -> int:
+    """Once it grows no more: the gate lets some hundred handshakes begin each second."""
+    most, since = 0, time.monotonic()
+    while time.monotonic() - since < 1.5:
+        if (now := fort.rss()) > most + MIB // 8:
+            most, since = now, time.monotonic()
+        time.sleep(0.1)
+    return max(most, fort.rss())
+
+
+def test_no_way_of_being_slow_lasts_longer_than_its_four_steps(
+    tmp_path: Path, scoreboard: Scoreboard
+) -> None:
+    """First byte, gate, TLS, request: each at the last moment, and a byte now and then."""
+    row = scoreboard.row("D10", "each step taken at its last moment")
+    step = 1.0
+    with outpost(tmp_path, handshake_timeout_seconds=step) as fort, row.attempt():
+        wire = fort.visit(2, context=None)
+        began = time.monotonic()
+        time.sleep(step * 0.8)  # not a wait for anything: this peer is slow
+        wire.socket = _slowly_through_tls(wire.socket, fort.trust, step * 0.8)
+        peer = Slow(wire, lambda: wire.send(b"a"))
+        wire.send(b"GET /ocpp/cs001 HTTP/1.1\r\nX-Slow: ")
+        wire.socket.setblocking(False)
+        last([peer], lambda: None)
+        lasted = time.monotonic() - began
+        assert fort.reasons() == {"http": 1}
+        assert lasted < GUARD_SECONDS
+        row.measure(f"gone after {lasted:.1f} s, {step:.0f} s for each step")
+
+
+def _slowly_through_tls(sock: socket.socket, trust: str, seconds: float) -> ssl.SSLSocket:
+    """The handshake begins at once, and its last word is said after so many seconds."""
+    tls = client_tls(trust).wrap_socket(
+        sock, server_hostname="localhost", do_handshake_on_connect=False
+    )
+    tls.setblocking(False)
+    with contextlib.suppress(ssl.SSLWantReadError):
+        tls.do_handshake()
+    time.sleep(seconds)
+    tls.setblocking(True)
+    tls.do_handshake()
+    return tls
