@@ -48,6 +48,9 @@ _REPLACED: Final[Json] = {"error": {"kind": "not_connected", "description": "rep
 REMEMBERED: Final = 100_000
 # Attempts that are read at the start: tenths of a second, and some of each of 10,000 stations.
 REMEMBERED: Final = 30_000
+# What the kernel keeps for one connection in each direction: two messages of the greatest size. By
+# itself it grows to 4-6 MiB for whoever does not read, or sends faster than we read (D12).
+KERNEL_BUFFER: Final = 1 << 17
 _JITTER: Final = 0.25  # so that 10,000 pings of one storm do not come in one second
 
 
@@ -300,6 +303,8 @@ def _bound(bind: str, port: int) -> socket.socket:
     try:
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        for buffer in (socket.SO_SNDBUF, socket.SO_RCVBUF):  # every accepted socket has them too
+            sock.setsockopt(socket.SOL_SOCKET, buffer, KERNEL_BUFFER)
         sock.bind((bind, port))
         sock.listen(BACKLOG)
     except BaseException:

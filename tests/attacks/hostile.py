@@ -109,6 +109,7 @@ class HostileStation:
         source: str | None = None,
         server_name: str | None = "localhost",
         seconds: float = SECONDS,
+        receive_buffer: int | None = None,
     ) -> None:
         self._buffer = b""
         origin = (source, 0) if source else None
@@ -117,6 +118,17 @@ class HostileStation:
         )
         # What is written goes out now: Nagle waits 40 ms for an acknowledgement on every visit.
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket: socket.socket = socket.socket()
+        try:
+            self.socket.settimeout(seconds)
+            if source is not None:
+                self.socket.bind((source, 0))
+            if receive_buffer is not None:  # before it connects: it bounds the window
+                self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+            self.socket.connect(("127.0.0.1", port))
+        except BaseException:
+            self.socket.close()
+            raise
         if context is not None:
             try:
                 self.socket = context.wrap_socket(

@@ -6,6 +6,7 @@ other. `Outpost` is the attacker's side of it.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
@@ -80,6 +81,13 @@ class Outpost:
         """Refusals on record since they were asked last; counted ones as often as they say."""
         return Counter(self._ask("reasons"))
 
+    def occupy(self, *, leave: int) -> None:
+        """Use up the process's descriptors, but for so many."""
+        self._ask("occupy", leave=leave)
+
+    def release(self) -> None:
+        self._ask("release")
+
     def quiet(self, seconds: float = 30) -> None:
         """Wait until no stranger is left."""
         until = time.monotonic() + seconds
@@ -150,6 +158,15 @@ def _allow_many_sockets() -> None:
 # The gateway's side
 
 
+_occupied: list[int] = []
+
+
+def _all_free_descriptors() -> Iterator[int]:
+    with contextlib.suppress(OSError):
+        while True:
+            yield os.dup(0)
+
+
 def _answer(fort: Keep, order: dict[str, Any]) -> Any:
     match order["what"]:
         case "add":
@@ -172,6 +189,15 @@ def _answer(fort: Keep, order: dict[str, Any]) -> Any:
                 if record.outcome == "refused":
                     reasons[str(record.reason)] += int(str(record.details.get("count") or 1))
             return reasons
+        case "occupy":
+            _occupied.extend(_all_free_descriptors())
+            for _ in range(order["leave"]):
+                os.close(_occupied.pop())
+            return None
+        case "release":
+            while _occupied:
+                os.close(_occupied.pop())
+            return None
         case other:
             raise ValueError(other)
 

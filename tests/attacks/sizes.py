@@ -66,6 +66,8 @@ class Sizes:
     slow_sockets: int = _size(100, 2_000)  # P22, of each layer
     slow_seconds: float = _size(2.0, 5.0)  # P22, handshake_timeout_seconds
     slow_assembly_seconds: float = _size(2.0, 10.0)  # P22, message_assembly_seconds
+    pings: int = _size(5_000, 100_000)  # D14
+    unread_calls: int = _size(1_000, 2_000)  # D12, times twenty
     silent_sockets: int = _size(500, 5_000)  # D11
 
 

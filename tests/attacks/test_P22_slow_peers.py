@@ -90,7 +90,7 @@ def slow_header(fort: Outpost, number: int) -> Slow:
 
 
 def slow_frame(fort: Outpost, number: int) -> Slow:
-    wire = fort.connected(f"slow{number}", source=source_of(number))
+    wire = fort.connected(f"frame{number}", source=source_of(number))
     text = frame(json.dumps([2, "1", "Heartbeat", {}]).encode())
     wire.send(text[:3])
     rest = iter(text[3:-1])
@@ -104,7 +104,7 @@ def slow_frame(fort: Outpost, number: int) -> Slow:
 
 def slow_fragments_and_pongs(fort: Outpost, number: int) -> Slow:
     """A message without end, and every sign of life a peer can give."""
-    wire = fort.connected(f"slow{number}", source=source_of(number))
+    wire = fort.connected(f"fragments{number}", source=source_of(number))
     wire.send(frame(b'[2,"1","Heartbeat",{', final=False))
 
     def drip() -> None:
@@ -120,13 +120,13 @@ LAYERS = {
     "slow frame": slow_frame,
     "slow fragments and pongs": slow_fragments_and_pongs,
 }
-ADMITTED = {slow_frame, slow_fragments_and_pongs}
+ADMITTED = {"slow frame": "frame", "slow fragments and pongs": "fragments"}
 
 
-@pytest.fixture
-def fort(tmp_path: Path) -> Iterator[Outpost]:
+@pytest.fixture(scope="module")
+def fort(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outpost]:
     with outpost(
-        tmp_path,
+        tmp_path_factory.mktemp("outpost"),
         handshake_timeout_seconds=SIZES.slow_seconds,
         message_assembly_seconds=SIZES.slow_assembly_seconds,
     ) as made:
@@ -187,8 +187,8 @@ def test_slow_peers_are_evicted_and_cost_nobody_anything(
     fort: Outpost, layer: str, scoreboard: Scoreboard
 ) -> None:
     row = scoreboard.row("P22 D10", layer)
-    if LAYERS[layer] in ADMITTED:
-        fort.add(*(f"slow{number}" for number in range(SIZES.slow_sockets)))
+    if layer in ADMITTED:
+        fort.add(*(f"{ADMITTED[layer]}{number}" for number in range(SIZES.slow_sockets)))
     with fort.connected("witness", source=HONEST) as witness:
         fort.seconds_to_connect("cs001", source=HONEST)  # whatever is made once, is made
         before, memory = fort.descriptors(), fort.rss()
