@@ -90,7 +90,7 @@ class GatewaySettings(_Part):
     call_timeout_seconds: Annotated[float, Field(gt=0, le=300)] = 30.0  # Part 2 §3.2
     """How long a station may take to answer a CALL."""
     handshake_timeout_seconds: Annotated[float, Field(gt=0, le=30)] = 5.0  # D10
-    """For each of: first byte, TLS handshake, HTTP upgrade."""
+    """For each of: first words, turn at the handshake gate, TLS handshake, HTTP request."""
     message_assembly_seconds: Annotated[float, Field(gt=0, le=60)] = 10.0
     """How long one message may take to arrive."""
     # A queue kept while offline is sent one by one, each behind its answer: 20 to 150 a second over
@@ -104,13 +104,15 @@ class GatewaySettings(_Part):
     heartbeat_interval_seconds: Annotated[int, Field(ge=10, le=86_400)] = 300
     """The interval that BootNotification is answered with."""
     max_strangers: Annotated[int, Field(ge=1)] = 2000
-    """Sockets that have not authenticated yet, in all."""
+    """Sockets that have not authenticated yet, in all; when they are used up, addresses that have
+    many give up theirs to those that have few."""
     max_strangers_per_source: Annotated[int, Field(ge=1)] = 200
     """The same, from one address."""
     # Twenty: a station that is set up wrong, and the person who sets it up, get several tries each.
     failures_per_source: Annotated[int, Field(ge=5, le=10_000)] = 20  # A09
-    """Attempts of one address (an IPv6 /64) that may fail before it is turned away unheard; more
-    where all stations come through one address. Stations that are known there are not affected."""
+    """Attempts of one address (an IPv6 /64) that may fail before it is turned away unheard, but for
+    stations that are known there. More where many stations, or health checks that end after the TLS
+    handshake, come through one address."""
     failure_recovery_seconds: Annotated[float, Field(ge=1, le=3600)] = 10.0
     """How long until it has one more."""
     # More do not raise the rate; fewer keep connected stations from waiting behind a storm.

@@ -20,10 +20,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.attacks.hostile import HostileStation, client_tls, frame
+from tests.attacks.hostile import HostileStation, basic, client_tls, frame, upgrade
+from tests.attacks.keep import Keep, keep
 from tests.attacks.outpost import Outpost, outpost
 from tests.attacks.scoreboard import Scoreboard
 from tests.attacks.sizes import SIZES
+from tests.fixtures.gateway_house import PASSWORD, World
 
 PER_SOURCE = 200  # max_strangers_per_source, as it is unless set
 HONEST = "127.0.3.1"
@@ -67,11 +69,11 @@ class Slow:
         return True
 
 
-def silent(fort: Outpost, number: int) -> Slow:
+def silent(fort: Outpost | Keep, number: int) -> Slow:
     return Slow(fort.visit(2, context=None, source=source_of(number)))
 
 
-def half_a_client_hello(fort: Outpost, number: int) -> Slow:
+def half_a_client_hello(fort: Outpost | Keep, number: int) -> Slow:
     wire = fort.visit(2, context=None, source=source_of(number))
     hello = client_hello(fort.trust)
     wire.send(hello[: len(hello) // 2])
@@ -84,7 +86,7 @@ def half_a_client_hello(fort: Outpost, number: int) -> Slow:
     return Slow(wire, drip)
 
 
-def slow_header(fort: Outpost, number: int) -> Slow:
+def slow_header(fort: Outpost | Keep, number: int) -> Slow:
     wire = fort.visit(2, source=source_of(number))
     wire.send(b"GET /ocpp/cs001 HTTP/1.1\r\nX-Slow: ")
     return Slow(wire, lambda: wire.send(b"a"))
@@ -114,10 +116,13 @@ def slow_fragments_and_pongs(fort: Outpost, number: int) -> Slow:
     return Slow(wire, drip)
 
 
-LAYERS = {
+STRANGERS: dict[str, Callable[[Outpost | Keep, int], Slow]] = {
     "silent TCP": silent,
     "half a ClientHello": half_a_client_hello,
     "slow header": slow_header,
+}
+LAYERS: dict[str, Callable[[Outpost, int], Slow]] = {
+    **STRANGERS,
     "slow frame": slow_frame,
     "slow fragments and pongs": slow_fragments_and_pongs,
 }
@@ -254,6 +259,31 @@ def test_many_silent_sockets_cost_little_memory(tmp_path: Path, scoreboard: Scor
             row.count(count)
             row.measure(f"RSS +{grown / MIB:.0f} MiB, {grown / count / 1024:.1f} KiB each")
             row.measure(f"honest connect {took:.2f} s")
+        peers.close()
+        fort.quiet()
+
+
+@pytest.mark.parametrize("layer", STRANGERS)
+def test_slow_peers_in_all_places_keep_nobody_out(
+    tmp_path: Path, layer: str, scoreboard: Scoreboard
+) -> None:
+    """More of them than there are places for strangers, for as long as an attack may last."""
+    row = scoreboard.row("P22 D10", f"{layer} in all places of strangers")
+    places = 50
+    settings = {"max_strangers": places, "handshake_timeout_seconds": 30.0}
+    with keep(World(tmp_path), tmp_path, **settings) as fort, contextlib.ExitStack() as peers:
+        fort.add("CS001", "SN001")
+        for number in range(2 * places):
+            with contextlib.suppress(OSError):  # turned away
+                peers.enter_context(STRANGERS[layer](fort, number * 7).wire)
+        until = time.monotonic() + 10
+        while fort.home.gateway.health().strangers < places:
+            assert time.monotonic() < until, fort.home.gateway.health()
+            time.sleep(0.01)
+        header = f"Authorization: {basic('cs001', PASSWORD)}"
+        for _ in range(3):
+            with row.attempt(), fort.visit(2, source=HONEST) as wire:
+                assert wire.ask(upgrade("/ocpp/cs001", header)).status == 101
         peers.close()
         fort.quiet()
 
