@@ -87,19 +87,24 @@ class AttemptLog:
         self._something.set()
 
     async def run(self) -> None:
-        """Write for ever; ends only by cancellation."""
+        """Write for ever; ends only by cancellation, which a transaction that has begun outlasts:
+        `flush` waits for it, so that at the stop nothing is written twice or not at all.
+        """
         while True:
             await self._something.wait()
             await asyncio.sleep(FLUSH_SECONDS)
             try:
-                async with self._writing:
-                    await self._write_rows()
-                    if self._window_over:
-                        await self._write_counts()
+                await asyncio.shield(self._write_due())
             except StoreUnavailable as error:
                 self._something.set()
                 log.warning("attempts_not_written", waiting=len(self._waiting), why=str(error))
                 await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _write_due(self) -> None:
+        async with self._writing:
+            await self._write_rows()
+            if self._window_over:
+                await self._write_counts()
 
     async def flush(self) -> None:
         """Write what waits now, and the counts of a window that has not ended. Raises
@@ -142,8 +147,7 @@ class AttemptLog:
                 for reason, counts in counted.items():
                     await work.audit.add(self._summary(reason, counts))
                 await work.commit()
-        except (StoreUnavailable, asyncio.CancelledError):
-            # Cancelled when the gateway stops: its last flush writes them.
+        except StoreUnavailable:
             for reason, counts in counted.items():
                 self._counted.setdefault(reason, _Counted()).add(counts.count, counts.sources)
             self._window_over = True

@@ -70,8 +70,8 @@ class Sizes:
     unread_calls: int = _size(1_000, 2_000)  # D12, times twenty
     verifications: int = _size(10_000, 100_000)  # A10
     storm_sources: int = _size(10, 50)  # P14
-    storm_stations: int = _size(15, 100)  # P14
-    storm_reconnects: int = _size(2, 10)  # P14, of each
+    storm_stations: int = _size(15, 60)  # P14
+    storm_reconnects: int = _size(2, 3)  # P14, of each
     silent_sockets: int = _size(500, 5_000)  # D11
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import threading
 import time
@@ -76,7 +77,7 @@ class Strangers:
             wire.close()
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_honest_stations_reconnect_through_a_storm_of_strangers(
     tmp_path: Path, scoreboard: Scoreboard
 ) -> None:
@@ -84,10 +85,12 @@ def test_honest_stations_reconnect_through_a_storm_of_strangers(
     identities = [f"cs{number:03}" for number in range(SIZES.storm_stations)]
     with outpost(tmp_path, failures_per_source=20, handshake_timeout_seconds=5.0) as fort:
         fort.add(*identities, "witness")
-        with fort.connected("witness") as witness:
+        with (
+            fort.connected("witness") as witness,
+            contextlib.closing(Strangers(fort, tmp_path)) as strangers,
+        ):
             memory, took = fort.rss(), []
             fort.health()
-            strangers = Strangers(fort, tmp_path)
             began = time.monotonic()
             with ThreadPoolExecutor(THREADS) as pool:
                 raging = [pool.submit(strangers.rage) for _ in range(THREADS)]

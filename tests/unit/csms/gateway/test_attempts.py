@@ -3,6 +3,7 @@
 import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -165,6 +166,36 @@ def test_a_window_says_how_many_sources_there_were_up_to_a_bound(
         await log.flush()
         assert await recorded(store) == [("too_many_failures", 5)]
         assert await sources(store) == [3]
+        await store.close()
+
+    asyncio.run(main())
+
+
+def test_what_is_being_written_when_it_is_stopped_is_written_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        store = on_a_store(tmp_path)
+        await store.migrate()
+        log = AttemptLog(store, SystemClock())
+        writing, go_on = asyncio.Event(), asyncio.Event()
+        write = log._write
+
+        async def slow(rows: list[Any]) -> None:
+            await write(rows)
+            writing.set()
+            await go_on.wait()
+
+        monkeypatch.setattr(log, "_write", slow)  # stops between commit and return
+        running = asyncio.get_running_loop().create_task(log.run())
+        log.refused(attempt())
+        await asyncio.wait_for(writing.wait(), 3)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        go_on.set()
+        await log.flush()
+        assert await recorded(store) == [("password", None)]
         await store.close()
 
     asyncio.run(main())
