@@ -130,8 +130,9 @@ class FailureBudget:
         if source not in at:
             self._known_at[source] += 1
             at[source] = _Known(proof)
-        # Its bucket stays as it is: a station that comes and goes does not pay for who guesses.
-        at[source].proof = proof
+        # Its bucket stays as it is: coming and going must not fill it for whoever guesses.
+        elif proof is not None:
+            at[source].proof = proof
         at.move_to_end(source)
         if len(at) > SOURCES_PER_STATION:
             self._left(at.popitem(last=False)[0])

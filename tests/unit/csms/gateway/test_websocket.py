@@ -93,6 +93,36 @@ def test_cut_sends_the_close_frame_and_ends_the_socket_whatever_the_peer_does(lo
     run(loop, main)
 
 
+@pytest.mark.parametrize("size", [10, 300, 65_536], ids=["7 bit", "16 bit", "64 bit"])
+@pytest.mark.parametrize("final", [True, False])
+def test_a_frame_has_one_deadline_wherever_it_is_interrupted(size: int, *, final: bool) -> None:
+    """D10: the parser takes the head out of the buffer field by field, and an empty buffer is not
+    the end of a message.
+    """
+
+    async def main() -> None:
+        async with opened() as (ours, _):
+            whole = frame(b"x" * size, final=final)
+            head = len(whole) - size
+            ours.data_received(whole[:1])
+            deadline = ours._assembly_timer
+            assert deadline is not None
+            for at in range(1, head + 5):
+                ours.data_received(whole[at : at + 1])
+                assert ours._assembly_timer is deadline, f"after {at + 1} octets"
+            ours.data_received(whole[head + 5 :])
+            if final:
+                assert ours._assembly_timer is None
+                return
+            for _ in range(3):  # pongs in between are not progress
+                ours.data_received(frame(b"", opcode=10))
+                assert ours._assembly_timer is deadline
+            ours.data_received(frame(b"", opcode=0))
+            assert ours._assembly_timer is None
+
+    run("asyncio", main)
+
+
 def test_the_engines_own_log_is_silent_whatever_the_root_says() -> None:
     """At DEBUG it would write frames and Authorization headers."""
     import logging
