@@ -44,8 +44,6 @@ log = structlog.get_logger()
 
 SERVICE_RESTART: Final = 1012
 _REPLACED: Final[Json] = {"error": {"kind": "not_connected", "description": "replaced"}}
-# Attempts that are read at the start: a tenth of a second, and several of each of 10,000 stations.
-REMEMBERED: Final = 100_000
 # Attempts that are read at the start: tenths of a second, and some of each of 10,000 stations.
 REMEMBERED: Final = 30_000
 # What the kernel keeps for one connection in each direction: two messages of the greatest size. By

@@ -35,6 +35,7 @@ from csms.adapters.clock import SystemClock, SystemRandomness
 from csms.bus.memory import MemoryBus
 from csms.domain.admission import Admitted
 from csms.domain.password import LatePeppers
+from csms.domain.failure_budget import FailureBudget
 from csms.domain.signing_budget import SigningBudget
 from csms.domain.station import (
     RegistrationStatus,
@@ -132,7 +133,8 @@ class Node:
         )
         house = House(node=name, organization=ORGANIZATION, peppers=LatePeppers(PEPPERS))
         self.name = name
-        self.door = Door(house, around, AttemptLog(store, clock))
+        failures = FailureBudget(burst=20, seconds_each=10.0)
+        self.door = Door(house, around, AttemptLog(store, clock), failures)
         self.sessions = Sessions(store=store, bus=bus, clock=clock, node=name)
 
 
