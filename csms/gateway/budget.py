@@ -35,11 +35,12 @@ def source_of_peer(peer: str) -> Source:
 class Stay:
     """A stranger's place; given back once, at admission, at the end, or when it is needed more."""
 
-    __slots__ = ("_budget", "displaced", "source")
+    __slots__ = ("_budget", "displaced", "known", "source")
 
-    def __init__(self, budget: StrangerBudget, source: Source) -> None:
+    def __init__(self, budget: StrangerBudget, source: Source, *, known: bool) -> None:
         self._budget: StrangerBudget | None = budget
         self.source = source
+        self.known = known
         self.displaced: Callable[[], object] = lambda: None  # sends the stranger away
 
     def settle(self) -> None:
@@ -51,6 +52,48 @@ class Stay:
         if self._budget is not None:
             budget, self._budget = self._budget, None
             budget._given_back(self)  # noqa: SLF001 -- as above
+
+
+class _Shares:
+    """Who may be sent away, oldest first; and the sources by how many of those they have."""
+
+    def __init__(self) -> None:
+        self.slow: dict[Source, OrderedDict[Stay, None]] = {}
+        self.by_size: dict[int, OrderedDict[Source, None]] = {}
+        self.largest = 0
+
+    def of(self, source: Source) -> int:
+        return len(self.slow.get(source, ()))
+
+    def oldest_of_the_greediest(self) -> Stay:
+        greediest = next(iter(self.by_size[self.largest]))
+        return next(iter(self.slow[greediest]))
+
+    def add(self, stay: Stay) -> None:
+        slow = self.slow.setdefault(stay.source, OrderedDict())
+        slow[stay] = None
+        self._moved(stay.source, len(slow) - 1, len(slow))
+
+    def discard(self, stay: Stay) -> None:
+        slow = self.slow.get(stay.source, OrderedDict())
+        if stay not in slow:
+            return
+        del slow[stay]
+        self._moved(stay.source, len(slow) + 1, len(slow))
+        if not slow:
+            del self.slow[stay.source]
+
+    def _moved(self, source: Source, old: int, new: int) -> None:
+        if old:
+            del self.by_size[old][source]
+            if not self.by_size[old]:
+                del self.by_size[old]
+        if new:
+            self.by_size.setdefault(new, OrderedDict())[source] = None
+        # By one at a time, so that the next largest is this one or the one below.
+        self.largest = max(self.largest, new)
+        while self.largest and self.largest not in self.by_size:
+            self.largest -= 1
 
 
 class StrangerBudget:
@@ -71,10 +114,7 @@ class StrangerBudget:
         self._is_known = is_known
         self._held: Counter[Source] = Counter()
         self._count = 0
-        # Who may be sent away, oldest first; and the sources by how many of those they have.
-        self._slow: dict[Source, OrderedDict[Stay, None]] = {}
-        self._by_size: dict[int, OrderedDict[Source, None]] = {}
-        self._largest = 0
+        self._shares = {known: _Shares() for known in (False, True)}
 
     @property
     def strangers(self) -> int:
@@ -89,33 +129,26 @@ class StrangerBudget:
         known = self._is_known(source)
         if (crowded or self._count >= self._total) and not self._make_room(source, known=known):
             return None
-        stay = Stay(self, source)
+        stay = Stay(self, source, known=known)
         self._held[source] += 1
         self._count += 1
-        if not known:
-            slow = self._slow.setdefault(source, OrderedDict())
-            slow[stay] = None
-            self._moved(source, len(slow) - 1, len(slow))
+        self._shares[known].add(stay)
         return stay
 
     def _make_room(self, source: Source, *, known: bool) -> bool:
-        own = len(self._slow.get(source, ()))
-        if not self._largest or (not known and self._largest <= own + 1):
+        own, others = self._shares[known], self._shares[False]
+        if known and others.largest:
+            oldest = others.oldest_of_the_greediest()
+        elif own.largest > own.of(source) + 1:
+            oldest = own.oldest_of_the_greediest()
+        else:
             return False
-        greediest = next(iter(self._by_size[self._largest]))
-        oldest = next(iter(self._slow[greediest]))
         oldest.end()
         oldest.displaced()
         return True
 
     def _settled(self, stay: Stay) -> None:
-        slow = self._slow.get(stay.source, OrderedDict())
-        if stay not in slow:
-            return
-        del slow[stay]
-        self._moved(stay.source, len(slow) + 1, len(slow))
-        if not slow:
-            del self._slow[stay.source]
+        self._shares[stay.known].discard(stay)
 
     def _given_back(self, stay: Stay) -> None:
         self._settled(stay)
@@ -123,15 +156,3 @@ class StrangerBudget:
         self._held[stay.source] -= 1
         if not self._held[stay.source]:
             del self._held[stay.source]
-
-    def _moved(self, source: Source, old: int, new: int) -> None:
-        if old:
-            del self._by_size[old][source]
-            if not self._by_size[old]:
-                del self._by_size[old]
-        if new:
-            self._by_size.setdefault(new, OrderedDict())[source] = None
-        # By one at a time, so that the next largest is this one or the one below.
-        self._largest = max(self._largest, new)
-        while self._largest and self._largest not in self._by_size:
-            self._largest -= 1

@@ -263,9 +263,10 @@ def test_many_silent_sockets_cost_little_memory(tmp_path: Path, scoreboard: Scor
         fort.quiet()
 
 
+@pytest.mark.parametrize("known", [False, True], ids=["anybody", "neighbours of stations"])
 @pytest.mark.parametrize("layer", STRANGERS)
 def test_slow_peers_in_all_places_keep_nobody_out(
-    tmp_path: Path, layer: str, scoreboard: Scoreboard
+    tmp_path: Path, layer: str, scoreboard: Scoreboard, *, known: bool
 ) -> None:
     """More of them than there are places for strangers, for as long as an attack may last."""
     row = scoreboard.row("P22 D10", f"{layer} in all places of strangers")
@@ -273,6 +274,11 @@ def test_slow_peers_in_all_places_keep_nobody_out(
     settings = {"max_strangers": places, "handshake_timeout_seconds": 30.0}
     with keep(World(tmp_path), tmp_path, **settings) as fort, contextlib.ExitStack() as peers:
         fort.add("CS001", "SN001")
+        header = f"Authorization: {basic('cs001', PASSWORD)}"
+        if known:  # a station was let in from each of their addresses, and from that of the next
+            for source in (*{source_of(number * 7) for number in range(2 * places)}, HONEST):
+                with fort.visit(2, source=source) as wire:
+                    assert wire.ask(upgrade("/ocpp/cs001", header)).status == 101
         for number in range(2 * places):
             with contextlib.suppress(OSError):  # turned away
                 peers.enter_context(STRANGERS[layer](fort, number * 7).wire)
@@ -280,7 +286,6 @@ def test_slow_peers_in_all_places_keep_nobody_out(
         while fort.home.gateway.health().strangers < places:
             assert time.monotonic() < until, fort.home.gateway.health()
             time.sleep(0.01)
-        header = f"Authorization: {basic('cs001', PASSWORD)}"
         for _ in range(3):
             with row.attempt(), fort.visit(2, source=HONEST) as wire:
                 assert wire.ask(upgrade("/ocpp/cs001", header)).status == 101

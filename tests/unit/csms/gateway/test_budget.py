@@ -33,8 +33,9 @@ def test_the_bounds_hold_and_what_is_given_back_is_free_again() -> None:
         stay.end()
     assert budget.strangers == 0
     # Nothing is remembered of who has gone.
-    assert (len(budget._held), len(budget._slow), len(budget._by_size)) == (0, 0, 0)
-    assert budget._largest == 0
+    shares = budget._shares[False]
+    assert (len(budget._held), len(shares.slow), len(shares.by_size)) == (0, 0, 0)
+    assert shares.largest == 0
 
 
 def test_when_all_places_are_taken_who_has_few_takes_one_of_who_has_many() -> None:
@@ -78,7 +79,11 @@ def test_a_known_source_takes_a_place_from_the_unknown_and_loses_none() -> None:
     taken(budget, C, D, A, A)
     assert dict(budget._held) == {A: 2}
     assert budget.take(C) is None
-    assert budget.take(B) is None, "nor from another that is known"
+    # Among themselves they share: an attacker may sit at a known address, too.
+    taken(budget, B)
+    assert dict(budget._held) == {A: 1, B: 1}
+    assert budget.take(A) is None
+    assert budget.take(C) is None
 
 
 def test_without_descriptors_it_is_as_if_all_places_were_taken() -> None:
@@ -110,12 +115,17 @@ def test_places_are_counted_right_whatever_happens() -> None:
                 leaves(leaving)
         elif stay := budget.take(source_of(f"192.0.2.{chance.randrange(1, 9)}")):
             stay.displaced = partial(leaves, stay)
-            present[stay] = stay.source != A
-        slow = Counter(stay.source for stay, may_go in present.items() if may_go)
+            present[stay] = True
         assert budget.strangers == len(present) <= 20
         assert budget._held == Counter(stay.source for stay in present)
-        assert {source: len(stays) for source, stays in budget._slow.items()} == slow
-        assert budget._largest == max(slow.values(), default=0)
+        for known, shares in budget._shares.items():
+            slow = Counter(
+                stay.source
+                for stay, may_go in present.items()
+                if may_go and (stay.source == A) is known
+            )
+            assert {source: len(stays) for source, stays in shares.slow.items()} == slow
+            assert shares.largest == max(slow.values(), default=0)
 
 
 @pytest.mark.parametrize(
