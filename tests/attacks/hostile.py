@@ -112,15 +112,11 @@ class HostileStation:
         receive_buffer: int | None = None,
     ) -> None:
         self._buffer = b""
-        origin = (source, 0) if source else None
-        self.socket: socket.socket = socket.create_connection(
-            ("127.0.0.1", port), timeout=seconds, source_address=origin
-        )
-        # What is written goes out now: Nagle waits 40 ms for an acknowledgement on every visit.
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket: socket.socket = socket.socket()
         try:
             self.socket.settimeout(seconds)
+            # What is written goes out now: Nagle waits 40 ms for an acknowledgement on every visit.
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if source is not None:
                 self.socket.bind((source, 0))
             if receive_buffer is not None:  # before it connects: it bounds the window

@@ -34,8 +34,8 @@ from hypothesis.stateful import (
 from csms.adapters.clock import SystemClock, SystemRandomness
 from csms.bus.memory import MemoryBus
 from csms.domain.admission import Admitted
-from csms.domain.password import LatePeppers
 from csms.domain.failure_budget import FailureBudget
+from csms.domain.password import LatePeppers
 from csms.domain.signing_budget import SigningBudget
 from csms.domain.station import (
     RegistrationStatus,
