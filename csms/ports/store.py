@@ -265,6 +265,9 @@ class Jobs(Protocol):
     async def fail(self, job: Job, *, note: str) -> None:
         """The end: kept for people to see, never run again."""
 
+    async def end_leases(self) -> int:
+        """Free what a killed process had claimed; only for who knows that no other runs."""
+
     async def wake(self, station_id: UUID, *, now: datetime) -> int:
         """Make the station's waiting jobs due: it has just connected."""
 

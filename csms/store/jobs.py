@@ -88,6 +88,11 @@ _RETRY: Final = Prepared(
 _FAIL: Final = Prepared(
     update(_J).where(_MINE).values(state=FAILED, note=bindparam("why"), leased_until=None)
 )
+_END_LEASES: Final = (
+    update(_J)
+    .where(_J.c.state == WAITING, _J.c.leased_until.is_not(None))
+    .values(leased_until=None)
+)
 _SLEEPING: Final = (
     update(_J)
     .where(_J.c.station_id == bindparam("of_station"), _J.c.run_at > _NOW, _FREE)
@@ -173,6 +178,9 @@ class JobRepository:
         )
         if ended != 1:
             raise Superseded("somebody else has claimed the job")
+
+    async def end_leases(self) -> int:
+        return await self._transaction.count(_END_LEASES)
 
     async def wake(self, station_id: UUID, *, now: datetime) -> int:
         return await self._transaction.change(_WAKE, of_station=station_id, now=now)

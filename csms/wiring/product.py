@@ -281,7 +281,14 @@ def _worker(parts: _Parts) -> JobRunner:
         JobKind.SESSION_SEEN: partial(confirm_session, **common),
         JobKind.REVOKE_AT_CA: partial(revoke_at_ca, store=parts.store, pki=pki),
     }
-    return JobRunner(store=parts.store, bus=parts.bus, clock=parts.clock, handlers=handlers)
+    return JobRunner(
+        store=parts.store,
+        bus=parts.bus,
+        clock=parts.clock,
+        handlers=handlers,
+        # A SQLite file in the data directory that we have locked (1): nobody else works on it.
+        alone=parts.settings.database_url is None,
+    )
 
 
 async def _api(

@@ -1,9 +1,9 @@
 """The job runner: claims due jobs under a lease, runs them, records how they ended.
 
 A job whose runner dies is claimed again when its lease ends, so every handler is idempotent; a
-runner that is stopped gives its leases back. The table is the truth; the bus only shortens the
-wait. No job and no station can hold up the others: what waits for stations has a lane of its own,
-and in each lane a station has one place (C07).
+runner that is stopped gives its leases back, and one that is alone frees those of a killed one. The
+table is the truth; the bus only shortens the wait. No job and no station can hold up the others:
+what waits for stations has a lane of its own, and in each lane a station has one place (C07).
 """
 
 from __future__ import annotations
@@ -67,11 +67,16 @@ class JobRunner:
         bus: Bus,
         clock: Clock,
         handlers: Mapping[JobKind, JobHandler],
+        alone: bool = False,
     ) -> None:
+        """`alone`: no other process works on these jobs, so that whatever is leased at the start
+        was a killed one's, and waits for nobody.
+        """
         self._store = store
         self._bus = bus
         self._clock = clock
         self._handlers = handlers
+        self._alone = alone
         self._wake = asyncio.Event()
         self._lanes = (
             _Lane(_ASKS_A_STATION, _STATIONS_AT_ONCE),
@@ -86,6 +91,8 @@ class JobRunner:
     async def run(self) -> None:
         subscription = await self._bus.subscribe(JOBS_WAKE, self._woken)
         try:
+            if self._alone:
+                await self._end_leases()
             async with asyncio.TaskGroup() as tasks:
                 while True:
                     claimed = await self._claim()
@@ -103,6 +110,17 @@ class JobRunner:
         del message
         self._wake.set()
         return {}
+
+    async def _end_leases(self) -> None:
+        try:
+            async with self._store.writing() as work:
+                freed = await work.jobs.end_leases()
+                await work.commit()
+        except StoreError as error:
+            log.warning("leases_not_ended", error=type(error).__name__)  # they end by themselves
+            return
+        if freed:
+            log.info("leases_of_a_killed_run_ended", count=freed)
 
     async def _rest(self) -> None:
         try:

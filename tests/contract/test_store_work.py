@@ -66,6 +66,24 @@ def test_a_lease_that_ran_out_gives_the_job_to_the_next(store_url: str) -> None:
     run_with_store(store_url, act)
 
 
+def test_who_is_alone_ends_the_leases_of_a_killed_run(store_url: str) -> None:
+    jobs = [records.job(), records.job()]
+
+    async def act(store: SqlStore) -> None:
+        await added(store, *jobs, failed := records.job())
+        claims = {job.id: job for job in await claimed(store, 0)}
+        async with store.writing() as unit:
+            await unit.jobs.fail(claims[failed.id], note="n")
+            assert await unit.jobs.end_leases() == 2
+            assert await unit.jobs.end_leases() == 0
+            await unit.commit()
+        again = await claimed(store, 1)
+        assert {job.id for job in again} == {job.id for job in jobs}
+        assert {job.attempts for job in again} == {1}, "a run that ended its worker counts"
+
+    run_with_store(store_url, act)
+
+
 @pytest.mark.parametrize("end", ["finish", "retry", "fail"])
 def test_a_worker_whose_lease_ran_out_does_not_end_the_run_of_another(
     store_url: str, end: str

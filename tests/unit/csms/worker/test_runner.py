@@ -22,9 +22,11 @@ SLOW = timedelta(hours=1)
 
 @asynccontextmanager
 async def working(
-    house: Inside, handlers: Mapping[JobKind, JobHandler]
+    house: Inside, handlers: Mapping[JobKind, JobHandler], **more: Any
 ) -> AsyncIterator[JobRunner]:
-    runner = JobRunner(store=house.store, bus=house.bus, clock=house.clock, handlers=handlers)
+    runner = JobRunner(
+        store=house.store, bus=house.bus, clock=house.clock, handlers=handlers, **more
+    )
     async with asyncio.TaskGroup() as group:
         task = group.create_task(runner.run())
         try:
@@ -311,5 +313,32 @@ def test_a_job_whose_lease_ran_out_under_it_is_run_again_and_the_runner_lives(
             await until(lambda: running[0] == 3)
             await idle(runner)
         assert await waiting(house, after=SLOW) == []
+
+    inside(tmp_path, scene)
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_what_a_killed_runner_held_waits_for_nobody_when_no_other_can_hold_it(
+    tmp_path: Path, alone: bool
+) -> None:
+    """P01: else a rotation stands still for a lease after every crash."""
+
+    async def scene(house: Inside) -> None:
+        job = await queued(house)
+        now = house.clock.now()
+        async with house.store.writing() as work:
+            await work.jobs.claim(now=now, lease_until=now + timedelta(minutes=2), limit=9)
+            await work.commit()
+        ran: list[Job] = []
+
+        async def handler(found: Job) -> JobOutcome:
+            ran.append(found)
+            return Done()
+
+        async with working(house, {JobKind.SESSION_SEEN: handler}, alone=alone) as runner:
+            other = await queued(house)
+            await until(lambda: other.id in {found.id for found in ran})
+            await idle(runner)
+        assert (job.id in {found.id for found in ran}) is alone
 
     inside(tmp_path, scene)
