@@ -11,6 +11,7 @@ from csms.domain.security_event import CSMSEvent, EventSource, SecurityEvent
 from csms.domain.signing_budget import Spending
 from csms.domain.station import SecurityProfile
 from csms.ocpp import messages
+from csms.ports.bus import Json
 from csms.ports.records import Job, JobKind, OperationState
 from csms.ports.store import UnitOfWork
 from pki.x509.csr import CSRRejected, parse_csr
@@ -104,7 +105,8 @@ async def _stored(
         received_at=context.now,
     )
     await work.certificate_requests.add(stored)
-    await _enqueue(context, work, JobKind.ISSUE_CERTIFICATE, {"request_id": str(stored.id)})
+    payload = {"request_id": str(stored.id)}
+    await _enqueue(context, work, JobKind.ISSUE_CERTIFICATE, str(stored.id), payload)
     await _progress(context, work)
     await _audit(context, work, Outcome.SUCCESS, None, {"request": str(stored.id)})
     return _accepted()
@@ -147,8 +149,9 @@ async def _joined(
             return None
         if certificate.status not in DELIVERABLE:
             return await _rejected(context, work, "InvalidCSR", "key_reused")
-        payload = {"certificate_id": str(certificate.id)}
-        await _enqueue(context, work, JobKind.DELIVER_CERTIFICATE, payload)
+        key = str(certificate.id)
+        payload = {"certificate_id": key, "asked_again": True}
+        await _enqueue(context, work, JobKind.DELIVER_CERTIFICATE, key, payload)
     await work.jobs.wake(context.station.id, now=context.now)
     return _accepted()
 
@@ -170,13 +173,13 @@ async def _event(
 
 
 async def _enqueue(
-    context: StationContext, work: UnitOfWork, kind: JobKind, payload: dict[str, str]
+    context: StationContext, work: UnitOfWork, kind: JobKind, key: str, payload: Json
 ) -> None:
     await work.jobs.add(
         Job(
             id=context.randomness.uuid(),
             kind=kind,
-            key=next(iter(payload.values())),
+            key=key,
             station_id=context.station.id,
             payload=payload,
             attempts=0,

@@ -36,6 +36,7 @@ class CertificateStatus(StrEnum):
 
 class CertificateEvent(StrEnum):
     SENT = "sent"
+    NOT_SENT = "not_sent"  # it was about to be, for the first time, and nobody was there
     STATION_ACCEPTED = "station_accepted"
     STATION_REJECTED = "station_rejected"
     SEEN = "seen"
@@ -56,12 +57,16 @@ TRANSITIONS: Final[Mapping[tuple[CertificateStatus, CertificateEvent], Certifica
             (S.SIGNED, E.SENT): S.DELIVERED,
             (S.SIGNED, E.GIVEN_UP): S.ABANDONED,
             (S.DELIVERED, E.SENT): S.DELIVERED,
+            (S.DELIVERED, E.NOT_SENT): S.SIGNED,
             (S.DELIVERED, E.STATION_ACCEPTED): S.ACCEPTED,
             (S.DELIVERED, E.STATION_REJECTED): S.REJECTED,
             # The Accepted may be lost: being seen proves more than being accepted.
             (S.DELIVERED, E.SEEN): S.ACTIVE,
             (S.DELIVERED, E.GIVEN_UP): S.ABANDONED,
             (S.ACCEPTED, E.SEEN): S.ACTIVE,
+            # Let in while it was right to; by now the station may have nothing else.
+            (S.REJECTED, E.SEEN): S.ACTIVE,
+            (S.ABANDONED, E.SEEN): S.ACTIVE,
             # Overtaken on its way: the station threw that key away when it made the newer one.
             (S.SIGNED, E.SUCCESSOR_SEEN): S.SUPERSEDED,
             (S.DELIVERED, E.SUCCESSOR_SEEN): S.SUPERSEDED,

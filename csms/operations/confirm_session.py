@@ -2,6 +2,11 @@
 
 The gateway reports it with the session; certificate status and minimum profile are not the
 gateway's to write. Until this ran, `proven_profile` on the session row keeps lower profiles out.
+In one transaction:
+
+1. The certificate is active, and every one that was issued before it is superseded (T14).
+2. A pending password that opened the door becomes the only one.
+3. The profile that was reached becomes the lowest.
 """
 
 from __future__ import annotations
@@ -25,7 +30,13 @@ from csms.ports.clock import Clock
 from csms.ports.records import Job, OperationState
 from csms.ports.store import Store, UnitOfWork
 
-_WAITING = (CertificateStatus.DELIVERED, CertificateStatus.ACCEPTED)
+# The last two became so after the handshake: none such is let in.
+_WAITING = (
+    CertificateStatus.DELIVERED,
+    CertificateStatus.ACCEPTED,
+    CertificateStatus.REJECTED,
+    CertificateStatus.ABANDONED,
+)
 _REPLACEABLE = (
     CertificateStatus.SIGNED,
     CertificateStatus.DELIVERED,
@@ -42,11 +53,14 @@ async def confirm_session(job: Job, *, store: Store, clock: Clock) -> JobOutcome
         station = await work.stations.by_id(UUID(job.payload["station_id"]))
         if station is None:
             return Done()
+        # 1
         if certificate_id is not None:
             await _certificate_seen(work, UUID(certificate_id), station, now)
+        # 2
         proved = job.payload.get("proved_password")
         if proved is not None:
             station = await _password_proved(work, station, bytes.fromhex(proved), now)
+        # 3
         await _profile_reached(work, station, profile, now)
         await work.commit()
     return Done()

@@ -1,11 +1,17 @@
 """Bring a signed certificate to its station, and again until it is answered or the end.
 
+What was answered once is not sent again, also when a crash has left its job, unless the station
+asks for it again by the same CSR (A02.FR.17): a station has thrown away the pending key by then,
+and would refuse its own certificate.
+
 1. `delivered` is committed before the message leaves: from here on the station may come with it,
    whether or not we ever hear the answer.
 2. CertificateSigned: leaf and issuing CA, no root, and the certificateType of the request
    (A02.FR.14).
 3. Accepted proves nothing yet: only a handshake does, since stations accept what they then fail to
-   install. Rejected is final until somebody acts (A02.FR.20).
+   install. Rejected is final until somebody acts (A02.FR.20), but only of what was sent once: an
+   answer that we never read, or forgot in a crash, may have been Accepted, and the station holds
+   the certificate. Then the handshake decides that, too.
 """
 
 from __future__ import annotations
@@ -62,39 +68,80 @@ async def deliver_certificate(
     if record.status not in _ON_ITS_WAY | _AT_THE_STATION:
         await _overtaken(record, store, clock)
         return Done()
+    if record.status in _AT_THE_STATION and not job.payload.get("asked_again"):
+        return Done()
     if clock.now() - job.created_at > GIVE_UP_AFTER or job.attempts > _MOST_ATTEMPTS:
         return await _settle(
             record, CertificateEvent.GIVEN_UP, "no answer", store, clock, randomness
         )
+    return await _deliver(job, record, request, store, link, clock, randomness)
+
+
+async def _deliver(
+    job: Job,
+    record: CertificateRecord,
+    request: CertificateRequest | None,
+    store: Store,
+    link: StationLink,
+    clock: Clock,
+    randomness: Randomness,
+) -> JobOutcome:
     # 1
+    first = record.status is CertificateStatus.SIGNED
     if record.status in _ON_ITS_WAY:
         await _step(record, CertificateEvent.SENT, store)
     # 2
-    answer = await _send(job, _message(record, request), record, link)
-    if isinstance(answer, RetryIn | WhenConnected):
-        return answer
+    try:
+        answer = await link.call(
+            record.station_id, Action.CERTIFICATE_SIGNED, _message(record, request)
+        )
+    except StationCallError as error:
+        if first and isinstance(error, NotConnected | NotAllowedNow):
+            await _step_back(record, store)
+        return _later(job, error)
     # 3
     if answer["status"] == "Accepted":
         return await _settle(
             record, CertificateEvent.STATION_ACCEPTED, None, store, clock, randomness
         )
     why = str(answer.get("statusInfo", {}).get("reasonCode", "no reason given"))
+    if not first:
+        return await _doubt(record, why, store, clock)
     return await _settle(record, CertificateEvent.STATION_REJECTED, why, store, clock, randomness)
 
 
-async def _send(
-    job: Job, message: Json, record: CertificateRecord, link: StationLink
-) -> Json | RetryIn | WhenConnected:
-    try:
-        return await link.call(record.station_id, Action.CERTIFICATE_SIGNED, message)
-    except NotConnected:
-        return WhenConnected("the station is offline")
-    except NotAllowedNow:
-        # B03.FR.03: its next boot as accepted wakes the job.
-        return RetryIn(UNTIL_IT_CONNECTS, "the station is rejected", counts=False)
-    except StationCallError as error:
-        period = back_off(job.attempts, first=timedelta(seconds=10), longest=timedelta(hours=1))
-        return RetryIn(period, type(error).__name__)
+def _later(job: Job, error: StationCallError) -> JobOutcome:
+    match error:
+        case NotConnected():
+            return WhenConnected("the station is offline")
+        case NotAllowedNow():
+            # B03.FR.03: its next boot as accepted wakes the job.
+            return RetryIn(UNTIL_IT_CONNECTS, "the station is rejected", counts=False)
+        case _:
+            period = back_off(job.attempts, first=timedelta(seconds=10), longest=timedelta(hours=1))
+            return RetryIn(period, type(error).__name__)
+
+
+async def _doubt(record: CertificateRecord, why: str, store: Store, clock: Clock) -> JobOutcome:
+    """Rejected, of what was sent before: the certificate stays what it is, and the renewal waits
+    for no answer any more. The audit row says what was said.
+    """
+    now = clock.now()
+    async with store.writing() as work:
+        current = await work.certificates.by_id(record.id)
+        if current is not None and current.status in _ON_ITS_WAY | _AT_THE_STATION:
+            await renewal_progress(
+                work,
+                record.station_id,
+                state=OperationState.RUNNING,
+                progress="delivered",
+                at=now,
+                certificate_id=record.id,
+                detail=f"refused when it was sent again: {why}",
+            )
+        await work.audit.add(_audit(record, CertificateEvent.STATION_REJECTED, why, now))
+        await work.commit()
+    return Done()
 
 
 async def _overtaken(record: CertificateRecord, store: Store, clock: Clock) -> None:
@@ -123,6 +170,16 @@ async def _step(record: CertificateRecord, event: CertificateEvent, store: Store
         becomes = next_status(record.status, event)
         if becomes is not record.status:
             await work.certificates.update_status(record.id, was=record.status, becomes=becomes)
+            await work.commit()
+
+
+async def _step_back(record: CertificateRecord, store: Store) -> None:
+    """It never left: a later Rejected is the answer to the first that did."""
+    async with store.writing() as work:
+        current = await work.certificates.by_id(record.id)
+        if current is not None and current.status is CertificateStatus.DELIVERED:
+            becomes = next_status(current.status, CertificateEvent.NOT_SENT)
+            await work.certificates.update_status(record.id, was=current.status, becomes=becomes)
             await work.commit()
 
 

@@ -1,11 +1,17 @@
 """Have the PKI sign a stored CSR, and queue the delivery.
 
+1. The request is open still, and the station still has its key.
+2. The PKI is asked under the request's own id: asked again after a crash, it answers with the
+   certificate it has made for that id, or makes the only one (C09).
+3. One transaction: the certificate, the request as issued, the job that delivers it, the audit row.
+
 The station was told Accepted before the CA looked (A02.FR.11), so a refusal here is an event for
 people and never silence.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -42,6 +48,7 @@ KEY_LIFE: Final = timedelta(minutes=55)
 async def issue_certificate(
     job: Job, *, store: Store, pki: PkiService, clock: Clock, randomness: Randomness
 ) -> JobOutcome:
+    # 1
     async with store.reading() as work:
         request = await work.certificate_requests.by_id(UUID(job.payload["request_id"]))
         station = await work.stations.by_id(request.station_id) if request else None
@@ -49,6 +56,7 @@ async def issue_certificate(
         return Done()
     if clock.now() - request.received_at > KEY_LIFE:
         return await _too_late(request, store, clock, randomness)
+    # 2
     try:
         answer = await pki.issue_station_certificate(
             StationCertificateRequest(
@@ -64,6 +72,7 @@ async def issue_certificate(
         # The PKI repeats its answer to a key; that certificate will not be sent again.
         again = PkiRefused(RefusalReason.KEY_REUSED, f"the key's certificate is {over}")
         return await _refused(request, station, again, store, clock, randomness)
+    # 3
     outcome = await _issued(request, station, answer, store, clock, randomness)
     if job.attempts:
         await _wake_the_others(store, clock)
@@ -112,7 +121,10 @@ async def _issued(
         # certificate is kept in the inventory, and never sent.
         if current.status is RequestStatus.OPEN:
             await work.certificate_requests.set_status(request.id, RequestStatus.ISSUED)
-            await _send_on(work, (known or record).id, station, now, randomness)
+            delivery = _delivery((known or record).id, station, now, randomness)
+            if known is not None:
+                delivery = replace(delivery, payload={**delivery.payload, "asked_again": True})
+            await _send_on(work, delivery, (known or record).id, station, now)
         for anomaly in answer.anomalies:
             said, what = f"{anomaly.what}: {anomaly.detail}", CSMSEvent.CERTIFICATE_REQUEST_ANOMALY
             await work.security_events.add(_event(what, station, said, now, randomness))
@@ -128,9 +140,9 @@ async def _issued(
 
 
 async def _send_on(
-    work: UnitOfWork, certificate_id: UUID, station: Station, now: datetime, randomness: Randomness
+    work: UnitOfWork, delivery: Job, certificate_id: UUID, station: Station, now: datetime
 ) -> None:
-    await work.jobs.add(_delivery(certificate_id, station, now, randomness))
+    await work.jobs.add(delivery)
     await renewal_progress(
         work,
         station.id,

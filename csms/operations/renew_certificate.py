@@ -37,7 +37,8 @@ GIVE_UP_AFTER: Final = timedelta(days=7)
 _MOST_ATTEMPTS: Final = 20
 _WAITING: Final = "waiting"
 _TRIGGERED: Final = "triggered"
-_ACCEPTED: Final = "accepted"
+# It has all it can get from us; a station that never comes with it must be asked again.
+_AT_THE_STATION: Final = frozenset({"delivered", "accepted"})
 _ENDED: Final = frozenset({OperationState.SUCCEEDED, OperationState.FAILED})
 # How often the job looks whether an operation that others carry on has come to its end.
 _WATCH: Final = timedelta(hours=6)
@@ -57,10 +58,9 @@ async def renew_certificate(
     """
     station = await find_station(work, identity)
     running = await work.operations.open_of(station.id, KIND)
-    if running is not None and running.progress != _ACCEPTED:
+    if running is not None and running.progress not in _AT_THE_STATION:
         return running
     if running is not None:
-        # It has all it can get from us; a station that never comes with it must be asked again.
         await _end(work, running, now, "another renewal was asked for")
     operation = await start_renewal(work, station.id, now=now, randomness=randomness)
     await work.audit.add(
@@ -107,13 +107,20 @@ async def start_renewal(
 
 
 async def trigger_renewal(job: Job, *, store: Store, link: StationLink, clock: Clock) -> JobOutcome:
-    """The job: send the trigger, see that a CSR comes, and that the renewal has an end."""
+    """The job: see that a CSR comes, and that the renewal has an end.
+
+    1. TriggerMessage, until it is answered. After a crash it is sent again: a station makes
+       another CSR then, and the first one's request gives way to it.
+    2. Its Accepted is stored, unless the CSR came first.
+    3. From here on the station's own messages carry the renewal on; looked at until it has ended.
+    """
     async with store.reading() as work:
         operation = await work.operations.by_id(UUID(job.payload["operation_id"]))
     if operation is None or operation.state in _ENDED:
         return Done()
     now = clock.now()
     if operation.progress != _WAITING:
+        # 3
         return await _watch(store, operation, now)
     if now - operation.created_at > GIVE_UP_AFTER or job.attempts > _MOST_ATTEMPTS:
         return await _failed(store, operation, now, "the station could not be asked")
@@ -139,6 +146,7 @@ async def _trigger(
     if operation.station_id is None:
         return GiveUp("the operation names no station")
     message = {"requestedMessage": "SignChargingStationCertificate"}
+    # 1
     try:
         answer = await link.call(operation.station_id, Action.TRIGGER_MESSAGE, message)
     except NotConnected:
@@ -151,6 +159,7 @@ async def _trigger(
         return RetryIn(period, type(error).__name__)
     if answer["status"] != "Accepted":
         return await _failed(store, operation, clock.now(), f"trigger {answer['status']}")
+    # 2
     async with store.writing() as work:
         current = await work.operations.by_id(operation.id)
         # The CSR may have overtaken the answer to the trigger.

@@ -241,6 +241,21 @@ def test_the_same_certificate_for_another_request_is_not_recorded_twice(tmp_path
     inside(tmp_path, scene)
 
 
+def test_who_asks_again_by_another_request_is_sent_its_certificate_again(tmp_path: Path) -> None:
+    async def scene(house: Inside) -> None:
+        station = await house.station()
+        record = await certificate_of(house, station, 1, status=S.ACTIVE)
+        house.pki.answer = issued(UUID(int=1), 1)
+        assert await issue(house, await request_of(house, station, 2)) == Done()
+        now = house.clock.now()
+        async with house.store.writing() as work:
+            jobs = await work.jobs.claim(now=now, lease_until=now, limit=9)
+        (job,) = (job for job in jobs if job.kind is JobKind.DELIVER_CERTIFICATE)
+        assert job.payload == {"certificate_id": str(record.id), "asked_again": True}
+
+    inside(tmp_path, scene)
+
+
 @pytest.mark.parametrize("ended", [S.REJECTED, S.ABANDONED, S.SUPERSEDED, S.REVOKED, S.EXPIRED])
 def test_a_key_whose_certificate_is_over_is_refused_and_never_met_with_silence(
     tmp_path: Path, ended: CertificateStatus
@@ -407,23 +422,23 @@ def test_delivered_is_committed_before_the_message_leaves(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("failure", "expected"),
+    ("failure", "expected", "becomes"),
     [
-        (NotConnected("gone"), WhenConnected),
-        (NotAllowedNow("rejected"), RetryIn),
-        (NoAnswer("silence"), RetryIn),
-        (StationRefused("InternalError", "try later"), RetryIn),
+        (NotConnected("gone"), WhenConnected, S.SIGNED),
+        (NotAllowedNow("rejected"), RetryIn, S.SIGNED),
+        (NoAnswer("silence"), RetryIn, S.DELIVERED),
+        (StationRefused("InternalError", "try later"), RetryIn, S.DELIVERED),
     ],
 )
 def test_what_was_not_answered_is_sent_again_and_may_be_in_use(
-    tmp_path: Path, failure: StationCallError, expected: type[JobOutcome]
+    tmp_path: Path, failure: StationCallError, expected: type[JobOutcome], becomes: S
 ) -> None:
     async def scene(house: Inside) -> None:
         station = await house.station()
         record = await certificate_of(house, station)
         house.link.answers = [failure, {"status": "Accepted"}]
         assert isinstance(await deliver(house, record), expected)
-        assert await status(house, record) is S.DELIVERED
+        assert await status(house, record) is becomes
         assert await deliver(house, record, attempts=1) == Done()
         assert await status(house, record) is S.ACCEPTED
 
@@ -443,6 +458,75 @@ def test_a_rejected_certificate_is_final_and_an_event(tmp_path: Path) -> None:
         assert await events(house, station) == ["CertificateNotDelivered"]
         assert await renewal(house, operation) == (OperationState.FAILED, "rejected")
         assert await deliver(house, record) == Done(), "nothing is sent again"
+
+    inside(tmp_path, scene)
+
+
+REJECTED = {"status": "Rejected", "statusInfo": {"reasonCode": "InvalidCertificate"}}
+
+
+def test_what_may_have_been_accepted_is_not_taken_away_by_a_rejection(tmp_path: Path) -> None:
+    """P01: killed between the station's Accepted and ours; a second one is of a key it has used
+    already, and the station holds the certificate all the same.
+    """
+
+    async def scene(house: Inside) -> None:
+        station = await house.station()
+        operation = await start(house, station)
+        record = await certificate_of(house, station)
+        await signed(house, operation, record)
+        house.link.answers = [NoAnswer("killed"), REJECTED]
+        assert isinstance(await deliver(house, record), RetryIn)
+        assert await deliver(house, record, attempts=1) == Done()
+        assert await status(house, record) is S.DELIVERED, "it may come with it"
+        assert await renewal(house, operation) == (OperationState.RUNNING, "delivered")
+        assert await events(house, station) == []
+        again = await start(house, station)
+        assert again.id != operation.id, "nobody has to wait for a station that never comes"
+
+    inside(tmp_path, scene)
+
+
+def test_what_was_rejected_while_its_handshake_was_looked_at_is_active(tmp_path: Path) -> None:
+    """It was let in while that was right, and has thrown its old certificate away since."""
+
+    async def scene(house: Inside) -> None:
+        station = await house.station()
+        for number, end in enumerate((S.REJECTED, S.ABANDONED), start=1):
+            record = await certificate_of(house, station, number, end)
+            assert await seen(house, station, record) == Done()
+            assert await status(house, record) is S.ACTIVE
+
+    inside(tmp_path, scene)
+
+
+@pytest.mark.parametrize("where", [S.ACCEPTED, S.ACTIVE])
+def test_what_was_answered_is_not_sent_again_by_a_job_that_a_crash_left(
+    tmp_path: Path, where: S
+) -> None:
+    async def scene(house: Inside) -> None:
+        station = await house.station()
+        record = await certificate_of(house, station, status=where)
+        assert await deliver(house, record, attempts=1) == Done()
+        assert house.link.calls == []
+
+    inside(tmp_path, scene)
+
+
+@pytest.mark.parametrize("where", [S.ACCEPTED, S.ACTIVE])
+@pytest.mark.parametrize("answer", [REJECTED, {"status": "Accepted"}])
+def test_who_asks_again_is_sent_it_again_and_may_have_had_it(
+    tmp_path: Path, where: S, answer: dict[str, Any]
+) -> None:
+    async def scene(house: Inside) -> None:
+        station = await house.station()
+        record = await certificate_of(house, station, status=where)
+        house.link.answers = [answer]
+        payload = {"certificate_id": str(record.id), "asked_again": True}
+        assert await deliver(house, record, payload=payload) == Done()
+        assert len(house.link.calls) == 1
+        assert await status(house, record) is where
+        assert await events(house, station) == []
 
     inside(tmp_path, scene)
 
