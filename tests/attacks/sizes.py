@@ -74,6 +74,12 @@ class Sizes:
     storm_reconnects: int = _size(2, 3)  # P14, of each
     silent_sockets: int = _size(500, 5_000)  # D11
 
+    # Crashes
+    rotating_stations: int = _size(12, 60)  # P01, P02
+    crash_latest_pass: int = _size(1, 20)  # P01: each fault point at one of so many passes
+    crashes_at_any_time: int = _size(4, 30)  # P01: kill -9 every 1 to 3 s
+    lost_answers_seconds: int = _size(5, 30)  # P02
+
 
 SIZES: Final = Sizes()
 IS_FULL: Final = os.environ.get(FULL_BY) == "full"
