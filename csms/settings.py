@@ -172,7 +172,8 @@ class OAuthSettings(_Part):
 
 class TLSSettings(_Part):
     policy: TLSPolicyName = TLSPolicyName.MODERN
-    """A name of policies/tls.toml: `modern` or `ocpp-certification`."""
+    """A name of policies/tls.toml: `modern`, or for certification runs `ocpp-certification`, which
+    adds static RSA and RSA certificates. Set it before the first start: it makes their CA keys."""
 
 
 class ExternalVault(_Part):
@@ -231,6 +232,11 @@ class Settings(BaseSettings):
     @property
     def database(self) -> str:
         return self.database_url or f"sqlite+aiosqlite:///{self.data_dir.resolve()}/csms.db"
+
+    @property
+    def for_certification(self) -> bool:
+        """Listeners also hold an RSA certificate, and the PKI its hierarchy (tension T2)."""
+        return self.tls.policy is TLSPolicyName.OCPP_CERTIFICATION
 
     @property
     def api_bind(self) -> str:

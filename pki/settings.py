@@ -82,6 +82,8 @@ class AuthoritySettings(BaseModel):
     vault: VaultSettings
     profiles_file: Path
     ceremony_file: Path
+    # Listeners have a second certificate, and its chain is RSA up to a root of its own.
+    with_rsa: bool = False
     # Blocking work at once: CSR checks, linting, calls to Vault.
     threads: Annotated[int, Field(ge=1, le=64)] = 8
     # After that long an open intent is given up: its process has crashed. One process on SQLite

@@ -115,6 +115,12 @@ class TrustAnchors(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     station_issuers_pem: list[str]  # all that station certificates may chain to (decision 3)
     server_issuers_pem: list[str]
     caller_issuers_pem: list[str] = []  # roles of ours that call the PKI
+    rsa_root_pem: str = ""  # of the listeners' second chain; empty but for certification runs
+
+    @property
+    def roots_pem(self) -> str:
+        """Whom stations and clients need to trust to know our listeners."""
+        return self.root_pem + self.rsa_root_pem
 
 
 class PkiError(Exception):

@@ -9,20 +9,24 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import structlog
 
 from pki.authority.hierarchy import (
+    ISSUERS,
     CeremonyConfig,
     Hierarchy,
     HierarchyInvalid,
     IssuerName,
+    has_rsa,
     hold_ceremony,
+    hold_rsa_ceremony,
     load_ceremony,
     read_hierarchy,
 )
@@ -63,7 +67,7 @@ async def open_authority(
     profiles = load_profiles(settings.profiles_file.read_bytes())
     await _migrated(settings)
     async with open_store(settings.database_url) as store:
-        hierarchy = await _hierarchy(store)
+        hierarchy = await _hierarchy(store, settings)
         session = VaultSession(_access(settings.vault, connections=settings.threads))
         threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="pki")
         try:
@@ -97,52 +101,87 @@ async def run_ceremony(
     *,
     now: Callable[[], datetime] = utc_now,
 ) -> TrustAnchors:
-    """Root and issuing CAs, made once: a stored hierarchy is kept and its anchors returned.
+    """Roots and issuing CAs, each made once: what is stored is kept. Returns the anchors.
 
     Raises HierarchyInvalid, PkiUnavailable.
     """
     config = load_ceremony(settings.ceremony_file.read_bytes())
     await _migrated(settings)
     async with open_store(settings.database_url) as store:
-        if not await _stored_hierarchy(store):
+        ceremonies = _missing(await _stored_hierarchy(store), settings)
+        if ceremonies:
             session = VaultSession(_access(ceremony_vault, connections=1))
+            room = _Room(config, session, settings, ceremony_vault, now())
             try:
-                made = await asyncio.to_thread(
-                    _ceremony, config, session, settings, ceremony_vault, now()
-                )
+                for ceremony in ceremonies:
+                    await _save(store, await asyncio.to_thread(_held, ceremony, room), room.now)
             finally:
                 session.close()
-            await _save(store, made, now())
-        return (await _hierarchy(store)).anchors
+        return (await _hierarchy(store, settings)).anchors
 
 
 async def read_trust_anchors(settings: AuthoritySettings) -> TrustAnchors:
     """The public certificates alone: no Vault is needed. Raises HierarchyInvalid."""
     await _migrated(settings)
     async with open_store(settings.database_url) as store:
-        return (await _hierarchy(store)).anchors
+        return (await _hierarchy(store, settings)).anchors
 
 
-def _ceremony(
-    config: CeremonyConfig,
-    session: VaultSession,
-    settings: AuthoritySettings,
-    vault: VaultSettings,
-    now: datetime,
-) -> list[StoredAuthority]:
-    def signer(key: str) -> Signer:
-        return open_signer(session, mount=vault.transit_mount, name=key)
+@dataclass(frozen=True, slots=True)
+class _Room:
+    """What a ceremony needs."""
 
+    config: CeremonyConfig
+    session: VaultSession
+    settings: AuthoritySettings
+    vault: VaultSettings
+    now: datetime
+
+    def signer(self, key: str) -> Signer:
+        return open_signer(self.session, mount=self.vault.transit_mount, name=key)
+
+    @property
+    def locations(self) -> PublicLocations:
+        return PublicLocations(base_url=self.settings.public_base_url)
+
+
+_Ceremony = Callable[[_Room], list[StoredAuthority]]
+
+
+def _missing(stored: Sequence[StoredAuthority], settings: AuthoritySettings) -> list[_Ceremony]:
+    ceremonies: list[_Ceremony] = [] if stored else [_ceremony]
+    if settings.with_rsa and not has_rsa(stored):
+        ceremonies.append(_rsa_ceremony)
+    return ceremonies
+
+
+def _ceremony(room: _Room) -> list[StoredAuthority]:
+    return hold_ceremony(
+        room.config,
+        organization=room.settings.organization,
+        root_signer=room.signer(room.config.root.key),
+        issuer_signers={name: room.signer(room.config.issuer(name).key) for name in ISSUERS},
+        locations=room.locations,
+        random_bytes=secrets.token_bytes,
+        now=room.now,
+    )
+
+
+def _rsa_ceremony(room: _Room) -> list[StoredAuthority]:
+    return hold_rsa_ceremony(
+        room.config,
+        organization=room.settings.organization,
+        root_signer=room.signer(room.config.root_rsa.key),
+        servers_signer=room.signer(room.config.servers_rsa.key),
+        locations=room.locations,
+        random_bytes=secrets.token_bytes,
+        now=room.now,
+    )
+
+
+def _held(ceremony: _Ceremony, room: _Room) -> list[StoredAuthority]:
     try:
-        return hold_ceremony(
-            config,
-            organization=settings.organization,
-            root_signer=signer(config.root.key),
-            issuer_signers={name: signer(config.issuer(name).key) for name in IssuerName},
-            locations=PublicLocations(base_url=settings.public_base_url),
-            random_bytes=secrets.token_bytes,
-            now=now,
-        )
+        return ceremony(room)
     except (SignerError, IssuanceBroken, LintFailed) as error:
         raise PkiUnavailable(f"the ceremony was not held: {error}") from error
 
@@ -216,15 +255,15 @@ async def _reconciled(authority: Authority) -> None:
         raise PkiUnavailable("the PKI's database is away") from error
 
 
-async def _stored_hierarchy(store: SQLStore) -> bool:
-    return bool(await store.hierarchy())
-
-
-async def _hierarchy(store: SQLStore) -> Hierarchy:
+async def _stored_hierarchy(store: SQLStore) -> Sequence[StoredAuthority]:
     try:
-        return read_hierarchy(await store.hierarchy())
+        return await store.hierarchy()
     except StoreError as error:
         raise PkiUnavailable("the PKI's database is away") from error
+
+
+async def _hierarchy(store: SQLStore, settings: AuthoritySettings) -> Hierarchy:
+    return read_hierarchy(await _stored_hierarchy(store), with_rsa=settings.with_rsa)
 
 
 __all__ = ["HierarchyInvalid", "open_authority", "read_trust_anchors", "run_ceremony", "utc_now"]

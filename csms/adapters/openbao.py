@@ -78,7 +78,15 @@ class Stage(StrEnum):
 class BundledOpenBao:
     """One server process. `start` and `stop` may be called again after each other."""
 
-    def __init__(self, directory: Path, *, policies_dir: Path, port: int | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        policies_dir: Path,
+        port: int | None = None,
+        certification: bool = False,
+    ) -> None:
+        self._certification = certification
         self.directory = directory.absolute()
         self.policies_dir = policies_dir.absolute()
         self.secrets_dir = self.directory / "secrets"
@@ -251,6 +259,7 @@ class BundledOpenBao:
             policies_dir=self.policies_dir,
             secrets_dir=self.secrets_dir,
             networks=Networks((f"{LOOPBACK}/32",)),
+            certification=self._certification,
         )
         if drifted := report.having(Outcome.DRIFTED):
             raise OpenBaoFailed(f"cannot provision {drifted[0].what}: {drifted[0].why}")

@@ -8,6 +8,9 @@ a restart while Vault is sealed finds a certificate that still works. Key and ch
 file, replaced in one rename: a crash leaves the old pair or the new one, never half of each.
 A certificate lives less than 24 h; it is renewed with a third of its life left, and a warning is
 logged from 8 h before its end.
+
+For certification runs a listener has a second certificate, with an RSA key (`for_listener`): a file
+and a keeper of its own.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ from typing import Final
 import structlog
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 from csms.ports.clock import Clock, Randomness
@@ -41,6 +44,18 @@ log = structlog.get_logger()
 
 ALARM_REMAINING: Final = timedelta(hours=8)
 RETRY_SECONDS: Final = 60.0  # after a refusal or an outage; also bounds the harm of a clock step
+
+
+_RSA_BITS: Final = 3072  # A00.FR.502, 504
+PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+
+
+def p256_key() -> PrivateKey:
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def rsa_key() -> PrivateKey:
+    return rsa.generate_private_key(public_exponent=65537, key_size=_RSA_BITS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +82,10 @@ class CertificateKeeper:
         ask: Ask,
         fits: Callable[[x509.Certificate], bool],
         clock: Clock,
+        new_key: Callable[[], PrivateKey] = p256_key,
     ) -> None:
         self._file = file
+        self._new_key = new_key
         self._common_name = common_name
         self._ask = ask
         self._fits = fits
@@ -102,7 +119,7 @@ class CertificateKeeper:
 
     async def renew(self) -> None:
         """A new key and a certificate for it. Raises PkiError; the old pair then stays."""
-        key = ec.generate_private_key(ec.SECP256R1())
+        key = await asyncio.to_thread(self._new_key)  # RSA: a good part of a second
         issued = await self._ask(self._signing_request(key))
         self._write(key, issued.chain_pem)
         self._validity = _Validity(issued.not_before, issued.not_after)
@@ -141,13 +158,13 @@ class CertificateKeeper:
             hours = round(remaining.total_seconds() / 3600, 1)
             log.warning("own_certificate_ends_soon", remaining_hours=hours)
 
-    def _signing_request(self, key: ec.EllipticCurvePrivateKey) -> str:
+    def _signing_request(self, key: PrivateKey) -> str:
         """Only the public key counts; names come from the request, as for everybody."""
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, self._common_name)])
         csr = x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA256())
         return csr.public_bytes(serialization.Encoding.PEM).decode()
 
-    def _write(self, key: ec.EllipticCurvePrivateKey, chain_pem: str) -> None:
+    def _write(self, key: PrivateKey, chain_pem: str) -> None:
         self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         key_pem = key.private_bytes(
             serialization.Encoding.PEM,
@@ -190,8 +207,12 @@ def for_listener(
     ip_addresses: Sequence[str],
     clock: Clock,
     randomness: Randomness,
+    with_rsa_key: bool = False,
 ) -> CertificateKeeper:
-    """The listener's certificate for these names; the first is the FQDN that becomes CN."""
+    """The listener's certificate for these names; the first is the FQDN that becomes CN.
+
+    One with an RSA key is issued under the RSA root, where the PKI has one.
+    """
     addresses = {ip_address(text) for text in ip_addresses}
 
     async def ask(csr_pem: str) -> IssuedCertificate:
@@ -212,11 +233,12 @@ def for_listener(
         )
 
     return CertificateKeeper(
-        directory / "listener.pem",
+        directory / ("listener-rsa.pem" if with_rsa_key else "listener.pem"),
         common_name=host_names[0],
         ask=ask,
         fits=fits,
         clock=clock,
+        new_key=rsa_key if with_rsa_key else p256_key,
     )
 
 

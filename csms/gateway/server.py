@@ -73,6 +73,7 @@ class Gateway:
         policy: TLSPolicy,
         chain_file: Path,
         key_file: Path,
+        rsa_file: Path | None = None,
         station_issuers_pem: Sequence[str],
         store: Store,
         bus: Bus,
@@ -84,6 +85,7 @@ class Gateway:
         self._policy = policy
         self._chain_file = chain_file
         self._key_file = key_file
+        self._rsa_file = rsa_file
         self._station_issuers_pem = tuple(station_issuers_pem)
         self._around = Surroundings(
             settings=settings,
@@ -169,6 +171,8 @@ class Gateway:
         """New handshakes get the renewed certificate, connections live on (M10)."""
         for context in self._contexts:
             context.load_cert_chain(self._chain_file, self._key_file)
+            if self._rsa_file is not None:
+                context.load_cert_chain(self._rsa_file)
 
     def health(self) -> GatewayHealth:
         serving = self._serving.serving
@@ -225,6 +229,7 @@ class Gateway:
             policy=self._policy,
             chain_file=self._chain_file,
             key_file=self._key_file,
+            rsa_file=self._rsa_file,
             station_issuers_pem=self._station_issuers_pem,
         )
         self._contexts.append(context)

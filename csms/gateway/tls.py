@@ -108,9 +108,13 @@ def server_context(
     policy: TLSPolicy,
     chain_file: Path,
     key_file: Path,
+    rsa_file: Path | None = None,
     station_issuers_pem: Sequence[str] = (),
 ) -> ssl.SSLContext:
     """The context of one listener. A renewed certificate is loaded into it while it lives (M10).
+
+    `rsa_file` holds a second key and chain beside the first: OpenSSL takes the one that the suite,
+    or in TLS 1.3 the peer's signature algorithms, ask for (M8).
 
     Defaults that already hold are spelt out, so that a new OpenSSL cannot change them.
     """
@@ -129,6 +133,8 @@ def server_context(
     )
     context.num_tickets = 0
     context.load_cert_chain(chain_file, key_file)
+    if rsa_file is not None:
+        context.load_cert_chain(rsa_file)
     if profile is SecurityProfile.TLS_CERTIFICATE:
         _ask_for_station_certificates(context, station_issuers_pem)
     else:

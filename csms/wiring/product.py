@@ -25,6 +25,7 @@ import ssl
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
@@ -51,7 +52,7 @@ from csms.bus.memory import MemoryBus
 from csms.domain.password import LatePeppers
 from csms.domain.station import SecurityProfile
 from csms.gateway.server import Gateway
-from csms.gateway.tls import load_policy, server_context
+from csms.gateway.tls import MODERN, load_policy, server_context
 from csms.oauth.endpoints import TOKEN_PATH, authorization_server
 from csms.operations.confirm_session import confirm_session
 from csms.operations.deliver_certificate import deliver_certificate
@@ -100,6 +101,17 @@ class _Parts:
     pki: PkiOf
     anchors: TrustAnchors
     keeper: CertificateKeeper
+    rsa_keeper: CertificateKeeper | None  # for certification runs
+
+    @property
+    def keepers(self) -> list[CertificateKeeper]:
+        return [self.keeper] if self.rsa_keeper is None else [self.keeper, self.rsa_keeper]
+
+    @property
+    def not_after(self) -> datetime | None:
+        """When the first of our certificates ends; none while one is missing."""
+        ends = [keeper.not_after for keeper in self.keepers]
+        return None if None in ends else min(filter(None, ends))
 
 
 async def run_product(
@@ -129,8 +141,7 @@ async def _start(settings: Settings, stack: AsyncExitStack, roles: Roles) -> End
     vault_is_there = await now_or_when_vault_is_there(
         "pepper", identities(Role.GATEWAY), read_peppers, peppers.arrive, roles
     )
-    await _own_certificate(parts.keeper)  # 5
-    roles.start("certificate", parts.keeper.run())
+    await _own_certificates(parts, roles)  # 5
     roles.start("worker", _worker(parts).run())  # 6
     if public_socket is not None:
         public = ApiServer(make_public_app(anchors), sock=public_socket)
@@ -160,7 +171,7 @@ async def _start(settings: Settings, stack: AsyncExitStack, roles: Roles) -> End
         randomness=parts.randomness,
     )
     stack.callback(bootstrap.withdraw)
-    bootstrap.publish(endpoints, root_pem=anchors.root_pem)  # 8
+    bootstrap.publish(endpoints, root_pem=anchors.roots_pem)  # 8
     return endpoints
 
 
@@ -237,6 +248,15 @@ async def _parts(
     store = SqlStore(settings.database)
     stack.push_async_callback(store.close)
     await store.migrate()
+    listener = partial(
+        for_listener,
+        pki("gateway"),
+        settings.data_dir / "tls",
+        host_names=[settings.hostname],
+        ip_addresses=own_addresses(settings),
+        clock=clock,
+        randomness=randomness,
+    )
     return _Parts(
         settings=settings,
         clock=clock,
@@ -246,26 +266,27 @@ async def _parts(
         link=BusStationLink(bus, _LINK_TIMEOUT_SECONDS),
         pki=pki,
         anchors=anchors,
-        keeper=for_listener(
-            pki("gateway"),
-            settings.data_dir / "tls",
-            host_names=[settings.hostname],
-            ip_addresses=own_addresses(settings),
-            clock=clock,
-            randomness=randomness,
-        ),
+        keeper=listener(),
+        rsa_keeper=listener(with_rsa_key=True) if settings.for_certification else None,
     )
 
 
-async def _own_certificate(keeper: CertificateKeeper) -> None:
+async def _own_certificates(parts: _Parts, roles: Roles) -> None:
     """Raises StartFailed: without a certificate there is no listener."""
-    try:
-        await keeper.ensure()
-    except PkiError as error:
+    if parts.rsa_keeper is not None and not parts.anchors.rsa_root_pem:
         raise StartFailed(
-            f"no listener certificate in {keeper.chain_file} that still lives, and none can be "
-            f"issued: {error}"
-        ) from error
+            "the PKI has no RSA hierarchy: start `csms pki`, too, with the TLS policy "
+            "ocpp-certification"
+        )
+    for keeper in parts.keepers:
+        try:
+            await keeper.ensure()
+        except PkiError as error:
+            raise StartFailed(
+                f"no listener certificate in {keeper.chain_file} that still lives, and none can be "
+                f"issued: {error}"
+            ) from error
+        roles.start("certificate", keeper.run())
 
 
 def _worker(parts: _Parts) -> JobRunner:
@@ -333,7 +354,8 @@ def _api_host(settings: Settings) -> str:
 
 
 def _https_context(parts: _Parts) -> ssl.SSLContext:
-    policy = load_policy(parts.settings.policies_dir / "tls.toml", parts.settings.tls.policy)
+    """Never static RSA: that is the stations' need."""
+    policy = load_policy(parts.settings.policies_dir / "tls.toml", MODERN)
     return server_context(
         profile=SecurityProfile.TLS_BASIC,
         policy=policy,
@@ -359,6 +381,7 @@ async def _gateway(
         policy=load_policy(settings.policies_dir / "tls.toml", settings.tls.policy),
         chain_file=parts.keeper.chain_file,
         key_file=parts.keeper.key_file,
+        rsa_file=None if parts.rsa_keeper is None else parts.rsa_keeper.chain_file,
         station_issuers_pem=parts.anchors.station_issuers_pem,
         store=parts.store,
         bus=parts.bus,
@@ -367,7 +390,8 @@ async def _gateway(
     )
     stack.push_async_callback(gateway.stop)
     ports = await gateway.start()
-    parts.keeper.on_renewed(gateway.reload_certificate)
+    for keeper in parts.keepers:
+        keeper.on_renewed(gateway.reload_certificate)
     return gateway, ports
 
 
@@ -393,7 +417,7 @@ async def _metrics(
         store=parts.store,
         gateway=gateway.health,
         roles=roles,
-        not_after=lambda: parts.keeper.not_after,
+        not_after=lambda: parts.not_after,
         vault=vault,
         peppers=peppers,
         clock=parts.clock,

@@ -56,7 +56,9 @@ async def open_vault(
     if settings.vault.addr is not None:
         return partial(_external_identity, settings)
     openbao = BundledOpenBao(
-        settings.data_dir / "openbao", policies_dir=settings.policies_dir / "vault"
+        settings.data_dir / "openbao",
+        policies_dir=settings.policies_dir / "vault",
+        certification=settings.for_certification,
     )
 
     async def first_start(credentials: VaultCredentials) -> None:
@@ -117,6 +119,7 @@ def authority_settings(
         vault=_pki_vault(identity),
         profiles_file=settings.policies_dir / "certificate-profiles.toml",
         ceremony_file=settings.policies_dir.parent / "certs" / "ceremony.toml",
+        with_rsa=settings.for_certification,
     )
 
 
@@ -220,6 +223,7 @@ async def vault_apply(
                 secrets_dir=secrets_dir,
                 networks=_networks(settings),
                 tune_login=settings.vault.addr is not None,
+                certification=settings.for_certification,
             )
             if ceremony:
                 credentials = await asyncio.to_thread(ceremony_credentials, connection)
@@ -243,6 +247,7 @@ async def vault_verify(settings: Settings) -> list[dict[str, str]]:
                 policies_dir=settings.policies_dir / "vault",
                 networks=_networks(settings),
                 login_tuned=settings.vault.addr is not None,
+                certification=settings.for_certification,
             )
         finally:
             connection.close()

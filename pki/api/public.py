@@ -18,7 +18,7 @@ from pki.wire import TrustAnchors
 def make_public_app(anchors: TrustAnchors) -> FastAPI:
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
     bundle = "".join(
-        [anchors.root_pem, *anchors.station_issuers_pem, *anchors.server_issuers_pem]
+        [anchors.roots_pem, *anchors.station_issuers_pem, *anchors.server_issuers_pem]
     ).encode("ascii")
 
     async def ca_pem() -> Response:

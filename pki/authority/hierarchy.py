@@ -1,13 +1,16 @@
-"""The hierarchy: one root, and issuing CAs that each certify for one purpose (decision 3).
+"""The hierarchy: roots, and issuing CAs that each certify for one purpose (decision 3).
 
     root (pathlen 1)
     ├── stations (pathlen 0, clientAuth)   the only trust anchor of the profile-3 listener
     ├── servers  (pathlen 0, serverAuth)   CSMS listeners
     └── callers  (pathlen 0, clientAuth)   roles of ours that call the PKI
+    root-rsa (pathlen 1)                   for certification runs alone (tension T2)
+    └── servers-rsa (pathlen 0, serverAuth)   CSMS listeners, for stations that verify RSA only
 
 `callers` is a CA of its own name that shares the servers' key: path building goes by name, so a
 caller's certificate chains neither to `stations`, whose name and key are others, nor to `servers`.
-The ceremony makes all of it at once; what is stored is kept.
+A ceremony makes all under one root at once; what is stored is kept. The RSA pair is made, read and
+trusted only where it is asked for: a root that nobody needs is one more that may sign.
 """
 
 from __future__ import annotations
@@ -22,18 +25,20 @@ import msgspec
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from pki.authority.issuance import Issuer, issue, rehearse
+from pki.authority.issuance import Issuer, issue, rehearse, throwaway_key
 from pki.authority.records import StoredAuthority
-from pki.signing.signer import Signer
+from pki.signing.signer import Signer, SigningKey
 from pki.wire import CertificateKind, TrustAnchors
 from pki.x509 import template
+from pki.x509.keys import PublicKey
 from pki.x509.lint import Linter
 from pki.x509.names import subject_name
 from pki.x509.template import PublicLocations
 
 ROOT: Final = "root"
+ROOT_RSA: Final = "root-rsa"
 _DAY: Final = timedelta(days=1)
 _BACKDATE: Final = timedelta(minutes=10)  # T13, as the leaves below
 _ROOT_DAYS: Final = (365, 9125)  # a year to 25 years
@@ -44,8 +49,12 @@ class IssuerName(StrEnum):
     STATIONS = "stations"
     SERVERS = "servers"
     CALLERS = "callers"
+    SERVERS_RSA = "servers-rsa"
 
 
+# By the root they stand under.
+ISSUERS: Final = (IssuerName.STATIONS, IssuerName.SERVERS, IssuerName.CALLERS)
+ISSUERS_RSA: Final = (IssuerName.SERVERS_RSA,)
 ISSUER_OF_KIND: Final[Mapping[CertificateKind, IssuerName]] = {
     CertificateKind.STATION: IssuerName.STATIONS,
     CertificateKind.SERVER: IssuerName.SERVERS,
@@ -56,8 +65,12 @@ _PURPOSES: Final[Mapping[IssuerName, str]] = {
     IssuerName.STATIONS: "clientAuth",
     IssuerName.SERVERS: "serverAuth",
     IssuerName.CALLERS: "clientAuth",
+    IssuerName.SERVERS_RSA: "serverAuth",
 }
-_CURVES: Final = {"P-256": ec.SECP256R1, "P-384": ec.SECP384R1}
+_CURVES: Final = {"P-256": "secp256r1", "P-384": "secp384r1"}
+# A00.FR.502, 504; 4096 bits would cost the first start a second for each key.
+_RSA_BITS: Final = {"RSA-3072": 3072}
+_RSA_NAMES: Final = frozenset({ROOT_RSA, *ISSUERS_RSA})
 
 
 class HierarchyInvalid(Exception):
@@ -78,22 +91,34 @@ class CeremonyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     stations: AuthorityConfig
     servers: AuthorityConfig
     callers: AuthorityConfig
+    root_rsa: AuthorityConfig
+    servers_rsa: AuthorityConfig
 
     def issuer(self, name: IssuerName) -> AuthorityConfig:
         return {
             IssuerName.STATIONS: self.stations,
             IssuerName.SERVERS: self.servers,
             IssuerName.CALLERS: self.callers,
+            IssuerName.SERVERS_RSA: self.servers_rsa,
         }[name]
 
 
 @dataclass(frozen=True, slots=True)
 class Hierarchy:
-    """The newest root, and of each issuing CA the one that signs now."""
+    """The newest root, and of each issuing CA the one that signs now; `servers-rsa` only where it
+    was asked for.
+    """
 
     root: x509.Certificate
     issuers: Mapping[IssuerName, Issuer]
     anchors: TrustAnchors
+
+    def issuer_for(self, kind: CertificateKind, public_key: PublicKey) -> Issuer:
+        """A listener's RSA key is certified under the RSA root: its peer may know nothing else."""
+        is_rsa = isinstance(public_key, rsa.RSAPublicKey)
+        if kind is CertificateKind.SERVER and is_rsa and IssuerName.SERVERS_RSA in self.issuers:
+            return self.issuers[IssuerName.SERVERS_RSA]
+        return self.issuers[ISSUER_OF_KIND[kind]]
 
 
 def load_ceremony(toml: bytes) -> CeremonyConfig:
@@ -103,6 +128,7 @@ def load_ceremony(toml: bytes) -> CeremonyConfig:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise HierarchyInvalid(f"ceremony: {error}") from error
     _check(ROOT, config.root, days=_ROOT_DAYS)
+    _check(ROOT_RSA, config.root_rsa, days=_ROOT_DAYS)
     for name in IssuerName:
         _check(name, config.issuer(name), days=_ISSUER_DAYS)
     if config.stations.key in {config.root.key, config.servers.key, config.callers.key}:
@@ -112,15 +138,19 @@ def load_ceremony(toml: bytes) -> CeremonyConfig:
         )
     if config.root.key in {config.servers.key, config.callers.key}:
         raise HierarchyInvalid(f"root.key = {config.root.key}: a key of its own (A00.FR.603)")
-    names = {ROOT: config.root.common_name} | {n: config.issuer(n).common_name for n in IssuerName}
-    if len(set(names.values())) != len(names):
+    if config.root_rsa.key == config.servers_rsa.key:
+        raise HierarchyInvalid(f"root_rsa.key = {config.root_rsa.key}: a key of its own")
+    names = [config.root.common_name, config.root_rsa.common_name]
+    names += [config.issuer(name).common_name for name in IssuerName]
+    if len(set(names)) != len(names):
         raise HierarchyInvalid("common_name: every CA has a name of its own")
     return config
 
 
 def _check(name: str, config: AuthorityConfig, *, days: tuple[int, int]) -> None:
-    if config.algorithm not in _CURVES:
-        raise HierarchyInvalid(f"{name}.algorithm = {config.algorithm}: P-256 or P-384")
+    allowed = _RSA_BITS if name in _RSA_NAMES else _CURVES
+    if config.algorithm not in allowed:
+        raise HierarchyInvalid(f"{name}.algorithm = {config.algorithm}: {' or '.join(allowed)}")
     if not days[0] <= config.validity_days <= days[1]:
         raise HierarchyInvalid(
             f"{name}.validity_days = {config.validity_days}: {days[0]} to {days[1]}"
@@ -144,43 +174,99 @@ def hold_ceremony(
     Of the issuing keys only the public part is asked for. Raises SignerError, LintFailed,
     IssuanceBroken, HierarchyInvalid. Nothing is stored here.
     """
-    not_before = now.replace(microsecond=0) - _BACKDATE
-    _check_curve(ROOT, config.root, root_signer)
-    subject = subject_name(organization=organization, common_name=config.root.common_name)
-    builder = template.root(
-        subject=subject,
-        public_key=root_signer.public_key,
-        serial=template.serial_from(random_bytes(template.SERIAL_OCTETS)),
-        not_before=not_before,
-        validity_period=config.root.validity_days * _DAY,
-    )
-    root = _sign(builder, root_signer)
-    made = [_stored(ROOT, root, root_signer, now)]
-    for name in IssuerName:
-        own = config.issuer(name)
-        signer = issuer_signers[name]
-        _check_curve(name, own, signer)
-        builder = template.issuing_authority(
-            subject=subject_name(organization=organization, common_name=own.common_name),
-            issuer=root,
+    making = _Making(organization, locations, random_bytes, now)
+    made = making.root(ROOT, config.root, root_signer)
+    return [made.stored] + [
+        making.issuer(name, config.issuer(name), issuer_signers[name], under=made)
+        for name in ISSUERS
+    ]
+
+
+def hold_rsa_ceremony(
+    config: CeremonyConfig,
+    *,
+    organization: str,
+    root_signer: Signer,
+    servers_signer: Signer,
+    locations: PublicLocations,
+    random_bytes: Callable[[int], bytes],
+    now: datetime,
+) -> list[StoredAuthority]:
+    """The RSA root and its issuing CA for servers; else as `hold_ceremony`."""
+    making = _Making(organization, locations, random_bytes, now)
+    made = making.root(ROOT_RSA, config.root_rsa, root_signer)
+    servers = IssuerName.SERVERS_RSA
+    return [made.stored, making.issuer(servers, config.servers_rsa, servers_signer, under=made)]
+
+
+@dataclass(frozen=True, slots=True)
+class _MadeRoot:
+    name: str
+    certificate: x509.Certificate
+    signer: Signer
+    stored: StoredAuthority
+
+
+@dataclass(frozen=True, slots=True)
+class _Making:
+    """What all certificates of one ceremony have in common."""
+
+    organization: str
+    locations: PublicLocations
+    random_bytes: Callable[[int], bytes]
+    now: datetime
+
+    @property
+    def _not_before(self) -> datetime:
+        return self.now.replace(microsecond=0) - _BACKDATE
+
+    def _serial(self) -> template.Serial:
+        return template.serial_from(self.random_bytes(template.SERIAL_OCTETS))
+
+    def root(self, name: str, config: AuthorityConfig, signer: Signer) -> _MadeRoot:
+        _check_algorithm(name, config, signer)
+        builder = template.root(
+            subject=subject_name(organization=self.organization, common_name=config.common_name),
             public_key=signer.public_key,
-            serial=template.serial_from(random_bytes(template.SERIAL_OCTETS)),
-            not_before=not_before,
-            validity_period=own.validity_days * _DAY,
-            extended_key_usage=template.CA_PURPOSES[_PURPOSES[name]],
-            locations=locations,
+            serial=self._serial(),
+            not_before=self._not_before,
+            validity_period=config.validity_days * _DAY,
         )
-        made.append(_stored(name, _sign(builder, root_signer), signer, now))
-    return made
+        certificate = _sign(builder, signer)
+        return _MadeRoot(name, certificate, signer, _stored(name, certificate, signer, self.now))
+
+    def issuer(
+        self, name: IssuerName, config: AuthorityConfig, signer: Signer, *, under: _MadeRoot
+    ) -> StoredAuthority:
+        _check_algorithm(name, config, signer)
+        builder = template.issuing_authority(
+            subject=subject_name(organization=self.organization, common_name=config.common_name),
+            issuer=under.certificate,
+            issuer_name=under.name,
+            public_key=signer.public_key,
+            serial=self._serial(),
+            not_before=self._not_before,
+            validity_period=config.validity_days * _DAY,
+            extended_key_usage=template.CA_PURPOSES[_PURPOSES[name]],
+            locations=self.locations,
+        )
+        return _stored(name, _sign(builder, under.signer), signer, self.now)
 
 
-def _check_curve(name: str, config: AuthorityConfig, signer: Signer) -> None:
-    if not isinstance(signer.public_key.curve, _CURVES[config.algorithm]):
+def _check_algorithm(name: str, config: AuthorityConfig, signer: Signer) -> None:
+    if _algorithm(signer.public_key) != config.algorithm:
         raise HierarchyInvalid(f"{name}: key {config.key} is not {config.algorithm}")
 
 
+def _algorithm(key: SigningKey) -> str:
+    """As the ceremony's file writes it."""
+    if isinstance(key, rsa.RSAPublicKey):
+        return f"RSA-{key.key_size}"
+    return next((name for name, curve in _CURVES.items() if key.curve.name == curve), "")
+
+
 def _sign(builder: x509.CertificateBuilder, root_signer: Signer) -> x509.Certificate:
-    throwaway = ec.generate_private_key(root_signer.public_key.curve)
+    throwaway = throwaway_key(root_signer.public_key)
     return issue(rehearse(builder, root_signer.public_key, throwaway, linter=Linter()), root_signer)
 
 
@@ -195,26 +281,47 @@ def _stored(
     )
 
 
-def read_hierarchy(stored: Sequence[StoredAuthority]) -> Hierarchy:
-    """Raises HierarchyInvalid when a part is missing or does not fit under the root."""
+def read_hierarchy(stored: Sequence[StoredAuthority], *, with_rsa: bool = False) -> Hierarchy:
+    """Raises HierarchyInvalid when a part is missing or does not fit under its root."""
     certificates: dict[str, list[tuple[x509.Certificate, str]]] = {}
     for authority in stored:
         certificate = x509.load_der_x509_certificate(authority.der)
         certificates.setdefault(authority.name, []).append((certificate, authority.key_id))
-    missing = [name for name in (ROOT, *IssuerName) if name not in certificates]
+    missing = [name for name in (ROOT, *ISSUERS) if name not in certificates]
     if missing:
         raise HierarchyInvalid(f"no {', '.join(missing)} certificate: hold the ceremony first")
     root, _ = certificates[ROOT][-1]
+    issuers = {name: _issuer(name, *certificates[name][-1], root=root) for name in ISSUERS}
+    root_rsa: list[x509.Certificate] = []
+    if with_rsa:
+        if not has_rsa(stored):
+            raise HierarchyInvalid(NO_RSA)
+        root_rsa = [certificates[ROOT_RSA][-1][0]]
+        for name in ISSUERS_RSA:
+            issuers[name] = _issuer(name, *certificates[name][-1], root=root_rsa[0])
+    servers = [name for name in (IssuerName.SERVERS, *ISSUERS_RSA) if name in issuers]
     return Hierarchy(
         root=root,
-        issuers={name: _issuer(name, *certificates[name][-1], root=root) for name in IssuerName},
+        issuers=issuers,
         anchors=TrustAnchors(
             root_pem=_pem(root),
             station_issuers_pem=[_pem(c) for c, _ in certificates[IssuerName.STATIONS]],
-            server_issuers_pem=[_pem(c) for c, _ in certificates[IssuerName.SERVERS]],
+            server_issuers_pem=[_pem(c) for name in servers for c, _ in certificates[name]],
             caller_issuers_pem=[_pem(c) for c, _ in certificates[IssuerName.CALLERS]],
+            rsa_root_pem="".join(map(_pem, root_rsa)),
         ),
     )
+
+
+def has_rsa(stored: Sequence[StoredAuthority]) -> bool:
+    return {authority.name for authority in stored} >= _RSA_NAMES
+
+
+NO_RSA: Final = (
+    "there is no RSA hierarchy, which the TLS policy ocpp-certification needs: with your own Vault "
+    "run `csms vault apply --ceremony` under that policy; with the bundled one begin with a new "
+    "CSMS_DATA_DIR, since only its first start may make CA keys"
+)
 
 
 def _issuer(
@@ -225,14 +332,17 @@ def _issuer(
     except (ValueError, TypeError, InvalidSignature) as error:
         raise HierarchyInvalid(f"the {name} certificate is not issued by the root") from error
     public_key = certificate.public_key()
-    if not isinstance(public_key, ec.EllipticCurvePublicKey):
+    if name in ISSUERS_RSA:
+        if not isinstance(public_key, rsa.RSAPublicKey):
+            raise HierarchyInvalid(f"the {name} certificate has no RSA key")
+    elif not isinstance(public_key, ec.EllipticCurvePublicKey):
         raise HierarchyInvalid(f"the {name} certificate has no elliptic curve key")
     return Issuer(
         name=name,
         certificate=certificate,
         public_key=public_key,
         key_id=key_id,
-        throwaway_key=ec.generate_private_key(public_key.curve),
+        throwaway_key=throwaway_key(public_key),
     )
 
 

@@ -21,19 +21,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from ipaddress import IPv4Address, IPv6Address
+from typing import Final
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
-from pki.signing.remote_key import RemoteECKey
-from pki.signing.signer import Signer, hash_for
+from pki.signing.remote_key import remote_key
+from pki.signing.signer import Signer, SigningKey, hash_for
 from pki.x509 import template
 from pki.x509.keys import PublicKey
 from pki.x509.lint import Linter
 from pki.x509.profile import Profile
 from pki.x509.template import PublicLocations, Serial
+
+_THROWAWAY_RSA_BITS: Final = 2048  # no signature of it leaves; a longer one costs half a second
+
+ThrowawayKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 
 class IssuanceBroken(Exception):
@@ -46,10 +51,10 @@ class Issuer:
 
     name: str
     certificate: x509.Certificate
-    public_key: ec.EllipticCurvePublicKey
+    public_key: SigningKey
     key_id: str
     # Signs only for the linter; of the issuer's algorithm, so that both TBS are the same.
-    throwaway_key: ec.EllipticCurvePrivateKey = field(repr=False)
+    throwaway_key: ThrowawayKey = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +77,7 @@ class PreparedCertificate:
         builder: x509.CertificateBuilder,
         *,
         tbs: bytes,
-        issuer_key: ec.EllipticCurvePublicKey,
+        issuer_key: SigningKey,
     ) -> None:
         self._builder: x509.CertificateBuilder | None = builder
         self.tbs = tbs
@@ -116,10 +121,19 @@ def prepare(
     return rehearse(builder, issuer.public_key, issuer.throwaway_key, linter=linter)
 
 
+def throwaway_key(issuer_key: SigningKey) -> ThrowawayKey:
+    """A key for step 3. The TBSCertificate names the algorithm, which follows the curve; the length
+    of an RSA key stands nowhere in it.
+    """
+    if isinstance(issuer_key, rsa.RSAPublicKey):
+        return rsa.generate_private_key(public_exponent=65537, key_size=_THROWAWAY_RSA_BITS)
+    return ec.generate_private_key(issuer_key.curve)
+
+
 def rehearse(
     builder: x509.CertificateBuilder,
-    issuer_key: ec.EllipticCurvePublicKey,
-    throwaway_key: ec.EllipticCurvePrivateKey,
+    issuer_key: SigningKey,
+    throwaway_key: ThrowawayKey,
     *,
     linter: Linter,
 ) -> PreparedCertificate:
@@ -131,7 +145,7 @@ def rehearse(
 
 def issue(prepared: PreparedCertificate, signer: Signer) -> x509.Certificate:
     """Steps 5 and 6; blocking. Raises SignerError or IssuanceBroken."""
-    signed = prepared.take().sign(RemoteECKey(signer), hash_for(signer.public_key))
+    signed = prepared.take().sign(remote_key(signer), hash_for(signer.public_key))
     return _read_back(signed, prepared)
 
 
@@ -140,9 +154,14 @@ def _read_back(signed: x509.Certificate, prepared: PreparedCertificate) -> x509.
     if certificate.tbs_certificate_bytes != prepared.tbs:
         raise IssuanceBroken("the signed TBSCertificate is not the linted one")
     # The hash is ours to name, not the answer's: over another one the signature does not verify.
-    algorithm = ec.ECDSA(hash_for(prepared.issuer_key))
+    algorithm = hash_for(prepared.issuer_key)
     try:
-        prepared.issuer_key.verify(certificate.signature, prepared.tbs, algorithm)
+        if isinstance(prepared.issuer_key, rsa.RSAPublicKey):
+            prepared.issuer_key.verify(
+                certificate.signature, prepared.tbs, padding.PKCS1v15(), algorithm
+            )
+        else:
+            prepared.issuer_key.verify(certificate.signature, prepared.tbs, ec.ECDSA(algorithm))
     except InvalidSignature as error:
         raise IssuanceBroken("the signature is not by the issuer's key") from error
     return certificate

@@ -25,7 +25,7 @@ import structlog
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
-from pki.authority.hierarchy import ISSUER_OF_KIND, Hierarchy, HierarchyInvalid, IssuerName
+from pki.authority.hierarchy import Hierarchy, HierarchyInvalid, IssuerName
 from pki.authority.issuance import (
     IssuanceBroken,
     IssuanceRequest,
@@ -297,7 +297,7 @@ class Authority:
 
     async def _cycle(self, job: _Job, now: datetime) -> StoredCertificate:
         self._check_available()  # before 3 and 4: an outage must not fill the books with intents
-        issuer = self._hierarchy.issuers[ISSUER_OF_KIND[job.ask.kind]]
+        issuer = self._hierarchy.issuer_for(job.ask.kind, job.csr.public_key)
         prepared, intent = await self._prepare(job, issuer, now)  # 2, 3, 4
         try:
             certificate = await self._in_thread(

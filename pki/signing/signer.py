@@ -9,7 +9,10 @@ from __future__ import annotations
 from typing import Protocol
 
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+# An RSA key of ours signs servers' certificates for certification runs alone (tension T2).
+SigningKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 
 
 class SignerError(Exception):
@@ -37,12 +40,15 @@ class Signer(Protocol):
         """Name and version, for records: `transit/csms-issuer-stations:v1`."""
 
     @property
-    def public_key(self) -> ec.EllipticCurvePublicKey: ...
+    def public_key(self) -> SigningKey: ...
 
     def sign_digest(self, digest: bytes, algorithm: hashes.HashAlgorithm) -> bytes:
-        """An ECDSA signature over that digest, as DER Ecdsa-Sig-Value (RFC 3279 §2.2.3)."""
+        """A signature over that digest. EC: DER Ecdsa-Sig-Value (RFC 3279 §2.2.3). RSA:
+        RSASSA-PKCS1-v1_5 (RFC 8017 §8.2), which every TLS stack verifies in a certificate.
+        """
 
 
-def hash_for(key: ec.EllipticCurvePublicKey) -> hashes.SHA256 | hashes.SHA384:
-    """The hash of the curve's strength (A00.FR.504, 506): SHA-256 for P-256, SHA-384 for P-384."""
-    return hashes.SHA384() if isinstance(key.curve, ec.SECP384R1) else hashes.SHA256()
+def hash_for(key: SigningKey) -> hashes.SHA256 | hashes.SHA384:
+    """The hash of the key's strength (A00.FR.504, 506): SHA-384 for P-384, else SHA-256."""
+    is_p384 = isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP384R1)
+    return hashes.SHA384() if is_p384 else hashes.SHA256()

@@ -14,9 +14,10 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Final, NewType
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID
 
+from pki.wire import CertificateKind
 from pki.x509.keys import PublicKey
 from pki.x509.names import subject_name
 from pki.x509.profile import Profile
@@ -33,6 +34,18 @@ _DIGITAL_SIGNATURE: Final = x509.KeyUsage(
     digital_signature=True,
     content_commitment=False,
     key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=False,
+    crl_sign=False,
+    encipher_only=False,
+    decipher_only=False,
+)
+# RFC 5246 §7.4.2: with static RSA the client encrypts to this key; RFC 5280 §4.2.1.3 names the bit.
+_KEY_TRANSPORT: Final = x509.KeyUsage(
+    digital_signature=True,
+    content_commitment=False,
+    key_encipherment=True,
     data_encipherment=False,
     key_agreement=False,
     key_cert_sign=False,
@@ -104,7 +117,7 @@ def leaf(
         .not_valid_after(not_after)
         # M2: a CA:TRUE leaf would log in and issue; critical, so that nobody may overlook it.
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_DIGITAL_SIGNATURE, critical=True)  # A00.FR.512
+        .add_extension(_leaf_key_usage(profile, public_key), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
         .add_extension(authority_key_identifier(issuer), critical=False)
         .add_extension(_crl_distribution_points(locations, issuer_name), critical=False)
@@ -119,6 +132,13 @@ def leaf(
         # A00.FR.511 lets a CSMS of several names use SAN; clients today read nothing else.
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
     return builder
+
+
+def _leaf_key_usage(profile: Profile, public_key: PublicKey) -> x509.KeyUsage:
+    """A00.FR.512; an RSA key of a listener may serve static RSA, a station's never does."""
+    is_server = profile.kind is CertificateKind.SERVER
+    is_rsa = isinstance(public_key, rsa.RSAPublicKey)
+    return _KEY_TRANSPORT if is_server and is_rsa else _DIGITAL_SIGNATURE
 
 
 def leaf_validity(
@@ -136,7 +156,7 @@ def leaf_validity(
 def root(
     *,
     subject: x509.Name,
-    public_key: ec.EllipticCurvePublicKey,
+    public_key: PublicKey,
     serial: Serial,
     not_before: datetime,
     validity_period: timedelta,
@@ -158,7 +178,8 @@ def issuing_authority(
     *,
     subject: x509.Name,
     issuer: x509.Certificate,
-    public_key: ec.EllipticCurvePublicKey,
+    issuer_name: str,
+    public_key: PublicKey,
     serial: Serial,
     not_before: datetime,
     validity_period: timedelta,
@@ -178,7 +199,7 @@ def issuing_authority(
         )
         .add_extension(x509.ExtendedKeyUsage([extended_key_usage]), critical=False)
         .add_extension(authority_key_identifier(issuer), critical=False)
-        .add_extension(_crl_distribution_points(locations, "root"), critical=False)
+        .add_extension(_crl_distribution_points(locations, issuer_name), critical=False)
         .add_extension(_authority_information_access(locations), critical=False)
     )
 
@@ -198,7 +219,7 @@ def _authority(
     *,
     subject: x509.Name,
     issuer_name: x509.Name,
-    public_key: ec.EllipticCurvePublicKey,
+    public_key: PublicKey,
     serial: Serial,
     not_before: datetime,
     not_after: datetime,

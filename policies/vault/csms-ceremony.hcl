@@ -35,3 +35,26 @@ path "transit/keys/csms-issuer-stations" {
 path "transit/keys/csms-issuer-servers" {
   capabilities = ["read"]
 }
+
+# Of certification runs (TLS policy `ocpp-certification`); else the keys do not exist.
+path "transit/sign/csms-root-rsa" {
+  capabilities = ["update"]
+  # One request, one signature: the audit file counts what was signed.
+  denied_parameters = {
+    "batch_input" = []
+  }
+}
+path "transit/sign/csms-root-rsa/sha2-256" {
+  capabilities = ["update"]
+  denied_parameters = {
+    "batch_input" = []
+  }
+}
+
+path "transit/keys/csms-root-rsa" {
+  capabilities = ["read"]
+}
+
+path "transit/keys/csms-issuer-servers-rsa" {
+  capabilities = ["read"]
+}

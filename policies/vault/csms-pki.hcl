@@ -45,3 +45,22 @@ path "transit/sign/csms-issuer-servers/sha2-256" {
 path "transit/keys/csms-issuer-servers" {
   capabilities = ["read"]
 }
+
+# Of certification runs (TLS policy `ocpp-certification`); else the key does not exist.
+path "transit/sign/csms-issuer-servers-rsa" {
+  capabilities = ["update"]
+  # One request, one signature: the audit file counts what was signed.
+  denied_parameters = {
+    "batch_input" = []
+  }
+}
+path "transit/sign/csms-issuer-servers-rsa/sha2-256" {
+  capabilities = ["update"]
+  denied_parameters = {
+    "batch_input" = []
+  }
+}
+
+path "transit/keys/csms-issuer-servers-rsa" {
+  capabilities = ["read"]
+}

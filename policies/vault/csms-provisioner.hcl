@@ -52,6 +52,18 @@ path "transit/keys/csms-issuer-servers" {
     "type" = ["ecdsa-p256"]
   }
 }
+path "transit/keys/csms-root-rsa" {
+  capabilities = ["create", "read", "update"]
+  allowed_parameters = {
+    "type" = ["rsa-3072"]
+  }
+}
+path "transit/keys/csms-issuer-servers-rsa" {
+  capabilities = ["create", "read", "update"]
+  allowed_parameters = {
+    "type" = ["rsa-3072"]
+  }
+}
 path "transit/keys/csms-audit" {
   capabilities = ["create", "read", "update"]
   allowed_parameters = {

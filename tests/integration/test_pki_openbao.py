@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from copy import copy, deepcopy
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -14,14 +15,14 @@ import pytest
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
 from pki.authority.hierarchy import HierarchyInvalid
 from pki.settings import VaultSettings
 from pki.signing.memory import MemorySigner
-from pki.signing.remote_key import RemoteECKey
-from pki.signing.signer import Signer, SignerUnavailable, SignerUnfit, hash_for
+from pki.signing.remote_key import RemoteECKey, RemoteRSAKey, remote_key
+from pki.signing.signer import Signer, SignerUnavailable, SignerUnfit, SigningKey, hash_for
 from pki.signing.vault_session import VaultAccess, VaultSession
 from pki.signing.vault_transit import open_signer, parse_key_id
 from pki.wire import (
@@ -68,23 +69,34 @@ def session_for(vault: VaultSettings, **changes: Any) -> VaultSession:
 # --- the signer contract: memory and Transit alike ------------------------------------------------
 
 
-@pytest.fixture(params=["memory", "transit"])
+@pytest.fixture(params=["memory", "transit", "memory RSA", "transit RSA"])
 def signer(request: pytest.FixtureRequest, bao: OpenBao) -> Iterator[Signer]:
-    if request.param == "memory":
-        yield MemorySigner("memory/key:v1")
+    if request.param.startswith("memory"):
+        yield MemorySigner("memory/key:v1", rsa_bits=3072 if "RSA" in request.param else None)
         return
+    name = "csms-issuer-stations"
+    if "RSA" in request.param:
+        name = "csms-issuer-servers-rsa"
+        bao.request("POST", f"transit/keys/{name}", {"type": "rsa-3072"})
     session = session_for(bao.approle("csms-pki"))
-    yield open_signer(session, mount="transit", name="csms-issuer-stations")
+    yield open_signer(session, mount="transit", name=name)
     session.close()
+
+
+def check(key: SigningKey, signature: bytes, message: bytes) -> None:
+    """Raises InvalidSignature."""
+    if isinstance(key, rsa.RSAPublicKey):
+        key.verify(signature, message, padding.PKCS1v15(), hashes.SHA256())
+    else:
+        key.verify(signature, message, ec.ECDSA(hashes.SHA256()))
 
 
 def test_a_signature_verifies_with_the_public_key(signer: Signer) -> None:
     digest = hashlib.sha256(b"message").digest()
     signature = signer.sign_digest(digest, hashes.SHA256())
-    signer.public_key.verify(signature, b"message", ec.ECDSA(hashes.SHA256()))
+    check(signer.public_key, signature, b"message")
     with pytest.raises(InvalidSignature):
-        other = hashlib.sha256(b"other").digest()
-        signer.public_key.verify(signature, other, ec.ECDSA(Prehashed(hashes.SHA256())))
+        check(signer.public_key, signature, b"other")
 
 
 def test_a_digest_of_the_wrong_length_is_refused(signer: Signer) -> None:
@@ -98,16 +110,33 @@ def test_a_signer_names_key_and_version(signer: Signer) -> None:
 
 
 def test_the_remote_key_signs_and_does_nothing_else(signer: Signer) -> None:
-    key = RemoteECKey(signer)
-    signature = key.sign(b"message", ec.ECDSA(hash_for(key.public_key())))
-    key.public_key().verify(signature, b"message", ec.ECDSA(hashes.SHA256()))
-    assert (key.curve.name, key.key_size) == ("secp256r1", 256)
-    for refused in (
+    key = remote_key(signer)
+    assert copy(key) is key
+    assert deepcopy(key) is key
+    refusals: list[Callable[[], object]] = [
         key.private_numbers,
         lambda: key.private_bytes(ENCODING, PKCS8, PLAIN),
-        lambda: key.exchange(ec.ECDH(), key.public_key()),
-        lambda: key.sign(b"x" * 32, ec.ECDSA(Prehashed(hashes.SHA256()))),
-    ):
+    ]
+    sha256, hashed = hash_for(key.public_key()), Prehashed(hashes.SHA256())
+    match key:
+        case RemoteECKey():
+            signature = key.sign(b"message", ec.ECDSA(sha256))
+            assert (key.curve.name, key.key_size) == ("secp256r1", 256)
+            refusals += [
+                lambda: key.exchange(ec.ECDH(), key.public_key()),
+                lambda: key.sign(b"x" * 32, ec.ECDSA(hashed)),
+            ]
+        case RemoteRSAKey():
+            signature = key.sign(b"message", padding.PKCS1v15(), sha256)
+            assert key.key_size == 3072
+            pss = padding.PSS(padding.MGF1(hashes.SHA256()), 32)
+            refusals += [
+                lambda: key.decrypt(b"x" * 384, padding.PKCS1v15()),
+                lambda: key.sign(b"x" * 32, padding.PKCS1v15(), hashed),
+                lambda: key.sign(b"x" * 32, pss, sha256),
+            ]
+    check(key.public_key(), signature, b"message")
+    for refused in refusals:
         with pytest.raises(UnsupportedAlgorithm):
             refused()
 

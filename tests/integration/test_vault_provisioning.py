@@ -3,6 +3,7 @@
 import base64
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +21,7 @@ from csms.adapters.vault import (
     apply,
     verify,
 )
+from csms.adapters.vault.plan import planned_keys
 from tests.fixtures.vault import POLICIES, TestVault, start_openbao
 
 ON_LOOPBACK = Networks(("127.0.0.1/32",))
@@ -80,7 +82,7 @@ def test_an_emptied_server_is_provisioned_with_files_for_every_running_role(
 
     assert {item.outcome for item in items} == {Outcome.CREATED}
     secrets = {f"secret id {role}" for role in set(Role) - {Role.CEREMONY}}
-    keys = {f"key {key}" for key in Key}
+    keys = {f"key {key}" for key in planned_keys(certification=False)}
     assert {item.what for item in items} == (
         OURS | keys | secrets | {"mount transit", "mount csms", "pepper"}
     )
@@ -95,7 +97,8 @@ def test_a_provisioner_makes_mounts_keys_and_the_first_pepper(
     items = applied(provisioner)
     assert {item.outcome for item in items} == {Outcome.CREATED}
     assert {item.what for item in items} == (
-        {f"key {key}" for key in Key} | {"mount transit", "mount csms", "pepper"}
+        {f"key {key}" for key in planned_keys(certification=False)}
+        | {"mount transit", "mount csms", "pepper"}
     )
     answer = admin.read("csms/data/pepper")
     assert answer is not None
@@ -208,6 +211,25 @@ def test_verify_finds_what_is_missing(admin: VaultConnection, provisioner: Vault
         ("key csms-audit", Problem.MISSING),
         ("pepper", Problem.MISSING),
     ]
+
+
+def test_the_rsa_keys_are_made_and_missed_for_certification_runs_only(
+    admin: VaultConnection, provisioner: VaultConnection
+) -> None:
+    """T2. The provisioner may make them: on one's own Vault the policy may be changed later."""
+    asked: Any = {"policies_dir": POLICIES, "networks": ON_LOOPBACK, "certification": True}
+    keys = (Key.ROOT_RSA, Key.ISSUER_SERVERS_RSA)
+    missing = [(finding.what, finding.problem) for finding in verify(provisioner, **asked)]
+    assert missing == [(f"key {key}", Problem.MISSING) for key in keys]
+    made = [item.what for item in apply(provisioner, **asked).having(Outcome.CREATED)]
+    assert made == [f"key {key}" for key in keys]
+    assert verify(provisioner, **asked) == []
+    assert found(provisioner) == [], "they do no harm under the other policy"
+    destroy(admin, Key.ROOT_RSA)
+    admin.write("transit/keys/csms-root-rsa", {"type": "rsa-2048"})
+    assert found(provisioner) == [("key csms-root-rsa", Problem.DIFFERS)]
+    for key in keys:
+        destroy(admin, key)
 
 
 def test_verify_finds_an_approle_that_gives_more(

@@ -34,6 +34,8 @@ class Key(StrEnum):
     ROOT = "csms-root"
     ISSUER_STATIONS = "csms-issuer-stations"
     ISSUER_SERVERS = "csms-issuer-servers"
+    ROOT_RSA = "csms-root-rsa"
+    ISSUER_SERVERS_RSA = "csms-issuer-servers-rsa"
     AUDIT = "csms-audit"
     TOKENS = "csms-tokens"
 
@@ -43,10 +45,21 @@ KEY_TYPES: Final[Mapping[Key, str]] = MappingProxyType(
         Key.ROOT: "ecdsa-p384",  # outlives the issuers by many years
         Key.ISSUER_STATIONS: "ecdsa-p256",
         Key.ISSUER_SERVERS: "ecdsa-p256",
+        Key.ROOT_RSA: "rsa-3072",
+        Key.ISSUER_SERVERS_RSA: "rsa-3072",
         Key.AUDIT: "ed25519",  # C2SP signed note
         Key.TOKENS: "ecdsa-p256",  # ES256
     }
 )
+
+# What the TLS policy `ocpp-certification` needs besides. Otherwise not made: a key without a use is
+# one more to guard, and two of RSA would delay the first start.
+CERTIFICATION_KEYS: Final = frozenset({Key.ROOT_RSA, Key.ISSUER_SERVERS_RSA})
+
+
+def planned_keys(*, certification: bool) -> tuple[Key, ...]:
+    return tuple(key for key in Key if certification or key not in CERTIFICATION_KEYS)
+
 
 MAY_SIGN: Final[Mapping[Role, frozenset[Key]]] = MappingProxyType(
     {
@@ -54,8 +67,8 @@ MAY_SIGN: Final[Mapping[Role, frozenset[Key]]] = MappingProxyType(
         Role.API: frozenset({Key.TOKENS}),
         Role.WORKER: frozenset({Key.AUDIT}),
         Role.FILES: frozenset(),
-        Role.PKI: frozenset({Key.ISSUER_STATIONS, Key.ISSUER_SERVERS}),
-        Role.CEREMONY: frozenset({Key.ROOT}),
+        Role.PKI: frozenset({Key.ISSUER_STATIONS, Key.ISSUER_SERVERS, Key.ISSUER_SERVERS_RSA}),
+        Role.CEREMONY: frozenset({Key.ROOT, Key.ROOT_RSA}),
         Role.PROVISIONER: frozenset(),
     }
 )

@@ -39,6 +39,7 @@ from csms.adapters.vault.plan import (
     Networks,
     Role,
     approle,
+    planned_keys,
 )
 from csms.adapters.vault.policy import load_policies
 
@@ -85,10 +86,11 @@ def apply(
     networks: Networks = Networks(),  # noqa: B008  (frozen)
     audit_file: Path | None = None,
     tune_login: bool = False,
+    certification: bool = False,
 ) -> ApplyReport:
     """Provision, by the module's steps. `audit_file` is a path on the server, for Vault only.
     `tune_login`: by the API, which takes an administrator; the bundled server's configuration has
-    it.
+    it. `certification` makes the RSA keys too.
     """
     policies = load_policies(policies_dir)
     items = [_login_method(connection)]
@@ -96,7 +98,7 @@ def apply(
         items.append(_login_lockout(connection))
     items += [*(_mount(connection, name) for name in MOUNTS)]
     items += [_policy(connection, role, policies[role]) for role in Role]
-    items += [_key(connection, key) for key in Key]
+    items += [_key(connection, key) for key in planned_keys(certification=certification)]
     items.append(_pepper(connection))
     items += [_approle(connection, role, networks) for role in Role]
     items.append(_audit_device(connection, audit_file))

@@ -19,6 +19,7 @@ from csms.adapters.vault.plan import (
     Networks,
     Role,
     approle,
+    planned_keys,
 )
 from csms.adapters.vault.policy import PolicyUnreadable, load_policies, objections
 from csms.adapters.vault.provisioning import (
@@ -53,10 +54,12 @@ def verify(
     policies_dir: Path,
     networks: Networks = Networks(),  # noqa: B008  (frozen)
     login_tuned: bool = False,
+    certification: bool = False,
 ) -> list[Finding]:
     """All findings; an empty list is the good answer. Raises VaultError when it cannot look.
 
-    `login_tuned`: that it should be, by the API (see `apply`).
+    `login_tuned`: that it should be, by the API (see `apply`). The RSA keys may be missing unless
+    `certification`; those that stand there are looked at.
     """
     texts = load_policies(policies_dir)
     findings = _mounts(connection)
@@ -65,8 +68,9 @@ def verify(
     for role in Role:
         findings += _policy(connection, role, texts[role])
         findings += _approle(connection, role, networks)
+    planned = planned_keys(certification=certification)
     for key in Key:
-        findings += _key(connection, key)
+        findings += _key(connection, key, planned=key in planned)
     if connection.read(PEPPER_METADATA) is None:
         findings.append(Finding("pepper", Problem.MISSING))
     return findings + _strangers(connection)
@@ -116,11 +120,11 @@ def _approle(connection: VaultConnection, role: Role, networks: Networks) -> lis
     return findings
 
 
-def _key(connection: VaultConnection, key: Key) -> list[Finding]:
+def _key(connection: VaultConnection, key: Key, *, planned: bool) -> list[Finding]:
     what = f"key {key}"
     found = connection.read(f"{TRANSIT}/keys/{key}")
     if found is None:
-        return [Finding(what, Problem.MISSING)]
+        return [Finding(what, Problem.MISSING)] if planned else []
     wrong = key_defects(found["data"], key) + key_looseness(found["data"])
     return [Finding(what, Problem.DIFFERS, why) for why in wrong]
 

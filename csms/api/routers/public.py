@@ -18,6 +18,6 @@ async def ca_certificates(request: Request) -> Response | JSONResponse:
         anchors = await resources_of(request).pki.trust_anchors()
     except PkiUnavailable as error:
         return problem_of(error).response()
-    pems = (anchors.root_pem, *anchors.station_issuers_pem, *anchors.server_issuers_pem)
+    pems = (anchors.roots_pem, *anchors.station_issuers_pem, *anchors.server_issuers_pem)
     text = "".join(f"{pem.strip()}\n" for pem in pems)
     return Response(text, media_type=PEM)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
 from csms.adapters import own_certificate
@@ -85,7 +86,9 @@ class SmallPki:
         )
 
 
-def keeper(pki: SmallPki, directory: Path, *hosts: str) -> CertificateKeeper:
+def keeper(
+    pki: SmallPki, directory: Path, *hosts: str, with_rsa_key: bool = False
+) -> CertificateKeeper:
     return for_listener(
         pki,  # type: ignore[arg-type]  # it issues server certificates and nothing else
         directory,
@@ -93,12 +96,27 @@ def keeper(pki: SmallPki, directory: Path, *hosts: str) -> CertificateKeeper:
         ip_addresses=("127.0.0.1",),
         clock=pki.clock,
         randomness=SystemRandomness(),
+        with_rsa_key=with_rsa_key,
     )
 
 
 @pytest.fixture
 def pki() -> SmallPki:
     return SmallPki(SteppedClock())
+
+
+def test_an_rsa_key_has_a_file_and_a_keeper_of_its_own(pki: SmallPki, tmp_path: Path) -> None:
+    """A00.FR.318, 421: for certification runs, beside the other one."""
+    ours, other = keeper(pki, tmp_path), keeper(pki, tmp_path, with_rsa_key=True)
+    for one in (ours, other):
+        asyncio.run(one.ensure())
+    assert (ours.key_file.name, other.key_file.name) == ("listener.pem", "listener-rsa.pem")
+    key = serialization.load_pem_private_key(other.key_file.read_bytes(), password=None)
+    assert isinstance(key, rsa.RSAPrivateKey)
+    assert key.key_size == 3072
+    assert other.key_file.stat().st_mode & 0o777 == 0o600
+    asyncio.run(keeper(pki, tmp_path, with_rsa_key=True).ensure())
+    assert len(pki.requests) == 2, "the next start finds both"
 
 
 def test_the_first_start_asks_for_a_certificate_that_tls_can_use(

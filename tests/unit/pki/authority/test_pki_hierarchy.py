@@ -10,18 +10,27 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import SignatureAlgorithmOID
 
 from pki.authority.hierarchy import (
     HierarchyInvalid,
     IssuerName,
+    has_rsa,
     hold_ceremony,
+    hold_rsa_ceremony,
     load_ceremony,
     read_hierarchy,
 )
-from pki.authority.issuance import IssuanceBroken, PreparedCertificate, issue, rehearse
+from pki.authority.issuance import (
+    IssuanceBroken,
+    PreparedCertificate,
+    issue,
+    rehearse,
+    throwaway_key,
+)
 from pki.authority.records import StoredAuthority
 from pki.signing.memory import MemorySigner
-from pki.signing.remote_key import RemoteECKey
+from pki.signing.remote_key import remote_key
 from pki.x509 import template
 from pki.x509.lint import Linter
 from pki.x509.names import subject_name
@@ -66,6 +75,7 @@ def test_the_newest_issuer_signs_and_all_stay_trusted() -> None:
     second = template.issuing_authority(
         subject=subject_name(organization=ORGANIZATION, common_name="Stations 2"),
         issuer=read_hierarchy(first).root,
+        issuer_name="root",
         public_key=MemorySigner("m/stations2:v1").public_key,
         serial=template.serial_from(secrets.token_bytes(20)),
         not_before=NOW,
@@ -113,6 +123,9 @@ def test_a_key_of_another_curve_than_the_file_says_is_refused() -> None:
         ('key = "csms-issuer-servers"', 'key = "csms-root"', "A00.FR.603"),
         ('"CSMS Server Issuing CA"', '"CSMS Station Issuing CA"', "name of its own"),
         ('"CSMS Root CA"', '""', "X.520"),
+        ('algorithm = "RSA-3072"', 'algorithm = "P-384"', "root-rsa.algorithm = P-384: RSA-3072"),
+        ('algorithm = "P-384"', 'algorithm = "RSA-3072"', "P-256 or P-384"),
+        ('key = "csms-issuer-servers-rsa"', 'key = "csms-root-rsa"', "root_rsa.key"),
     ],
 )
 def test_a_ceremony_that_would_mix_purposes_is_refused(old: str, new: str, says: str) -> None:
@@ -135,10 +148,101 @@ def test_an_issuing_ca_with_an_rsa_key_is_none_we_can_sign_with() -> None:
         .not_valid_before(ours.not_valid_before_utc)
         .not_valid_after(ours.not_valid_after_utc)
     )
-    other = builder.sign(RemoteECKey(root), hashes.SHA384())
+    other = builder.sign(remote_key(root), hashes.SHA384())
     stored[1] = replace(stored[1], der=other.public_bytes(serialization.Encoding.DER))
     with pytest.raises(HierarchyInvalid, match="no elliptic curve key"):
         read_hierarchy(stored)
+
+
+RSA_ROOT = MemorySigner("m/root-rsa:v1", rsa_bits=3072)
+RSA_SERVERS = MemorySigner("m/servers-rsa:v1", rsa_bits=3072)
+
+
+def made_rsa(
+    root: MemorySigner = RSA_ROOT, servers: MemorySigner = RSA_SERVERS
+) -> list[StoredAuthority]:
+    return hold_rsa_ceremony(
+        load_ceremony(FILE.encode()),
+        organization=ORGANIZATION,
+        root_signer=root,
+        servers_signer=servers,
+        locations=LOCATIONS,
+        random_bytes=secrets.token_bytes,
+        now=NOW,
+    )
+
+
+def test_an_rsa_root_and_its_servers_ca_stand_beside_the_others_when_asked_for() -> None:
+    """A00.FR.318, 421: a chain that a station verifies which knows no elliptic curve."""
+    stored = made() + made_rsa()
+    assert has_rsa(stored)
+    assert IssuerName.SERVERS_RSA not in read_hierarchy(stored).issuers
+    assert not read_hierarchy(stored).anchors.rsa_root_pem
+    hierarchy = read_hierarchy(stored, with_rsa=True)
+    root, servers = [
+        x509.load_pem_x509_certificate(pem.encode())
+        for pem in (hierarchy.anchors.rsa_root_pem, hierarchy.anchors.server_issuers_pem[1])
+    ]
+    assert (
+        hierarchy.anchors.roots_pem == hierarchy.anchors.root_pem + hierarchy.anchors.rsa_root_pem
+    )
+    servers.verify_directly_issued_by(root)
+    for certificate in (root, servers):
+        assert isinstance(certificate.public_key(), rsa.RSAPublicKey)
+        assert certificate.signature_algorithm_oid == SignatureAlgorithmOID.RSA_WITH_SHA256
+    points = servers.extensions.get_extension_for_class(x509.CRLDistributionPoints).value
+    assert points[0].full_name is not None
+    assert points[0].full_name[0].value.endswith("/pki/crl/root-rsa.crl")
+
+
+def test_where_the_rsa_part_is_missing_it_is_said_what_to_do() -> None:
+    assert not has_rsa(made())
+    with pytest.raises(HierarchyInvalid, match="csms vault apply --ceremony"):
+        read_hierarchy(made(), with_rsa=True)
+    with pytest.raises(HierarchyInvalid, match="no RSA hierarchy"):
+        read_hierarchy(made() + made_rsa()[:1], with_rsa=True)
+
+
+def test_keys_of_the_rsa_part_are_rsa_of_the_length_in_the_file() -> None:
+    with pytest.raises(HierarchyInvalid, match="is not RSA-3072"):
+        made_rsa(servers=MemorySigner("m/servers:v1"))
+    with pytest.raises(HierarchyInvalid, match="is not RSA-3072"):
+        made_rsa(root=MemorySigner("m/root:v1", rsa_bits=2048))
+    with pytest.raises(HierarchyInvalid, match="is not P-256"):
+        made(stations=RSA_SERVERS)
+
+
+def test_an_rsa_issuing_ca_with_a_curve_is_refused() -> None:
+    """Invalid solely because its key is no RSA key: the RSA root did sign it."""
+    stored = made_rsa()
+    ours = x509.load_der_x509_certificate(stored[1].der)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(ours.subject)
+        .issuer_name(ours.issuer)
+        .public_key(ec.generate_private_key(ec.SECP256R1()).public_key())
+        .serial_number(1)
+        .not_valid_before(ours.not_valid_before_utc)
+        .not_valid_after(ours.not_valid_after_utc)
+    )
+    other = builder.sign(remote_key(RSA_ROOT), hashes.SHA256())
+    stored[1] = replace(stored[1], der=other.public_bytes(serialization.Encoding.DER))
+    with pytest.raises(HierarchyInvalid, match="no RSA key"):
+        read_hierarchy(made() + stored, with_rsa=True)
+
+
+def test_an_rsa_signature_by_another_key_is_not_accepted() -> None:
+    key = RSA_ROOT.public_key
+    builder = template.root(
+        subject=subject_name(organization=ORGANIZATION, common_name="R"),
+        public_key=key,
+        serial=template.serial_from(secrets.token_bytes(20)),
+        not_before=NOW,
+        validity_period=timedelta(days=400),
+    )
+    prepared = rehearse(builder, key, throwaway_key(key), linter=Linter())
+    with pytest.raises(IssuanceBroken, match="not by the issuer's key"):
+        issue(prepared, RSA_SERVERS)
 
 
 def _prepared() -> tuple[PreparedCertificate, MemorySigner]:

@@ -23,7 +23,7 @@ from pki.authority.issuance import (
     rehearse,
 )
 from pki.signing.memory import MemorySigner
-from pki.signing.signer import Signer, SignerError, SignerUnavailable, SignerUnfit
+from pki.signing.signer import Signer, SignerError, SignerUnavailable, SignerUnfit, SigningKey
 from pki.wire import CertificateKind
 from pki.x509 import template
 from pki.x509.lint import Linter, LintFailed
@@ -59,7 +59,7 @@ class Cycle:
         return self.real.key_id
 
     @property
-    def public_key(self) -> ec.EllipticCurvePublicKey:
+    def public_key(self) -> SigningKey:
         return self.real.public_key
 
     def sign_digest(self, digest: bytes, algorithm: hashes.HashAlgorithm) -> bytes:

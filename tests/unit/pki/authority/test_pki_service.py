@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import secrets
 import threading
 from collections.abc import Awaitable, Callable
@@ -15,7 +16,7 @@ from uuid import UUID, uuid4
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from sqlalchemy import create_engine, text
 
 from pki.authority.hierarchy import HierarchyInvalid, IssuerName
@@ -23,7 +24,7 @@ from pki.authority.issuance import IssuanceBroken
 from pki.authority.records import StoreUnavailable
 from pki.authority.service import Authority
 from pki.signing.memory import MemorySigner
-from pki.signing.signer import Signer, SignerUnavailable
+from pki.signing.signer import Signer, SignerUnavailable, SigningKey
 from pki.wire import (
     CallerCertificateRequest,
     CertificateKind,
@@ -286,6 +287,43 @@ def test_a_listener_gets_a_certificate_and_may_renew_its_key(tmp_path: Path) -> 
     run(tmp_path, talk)
 
 
+def test_a_listener_with_an_rsa_key_is_certified_under_the_rsa_root_where_there_is_one(
+    tmp_path: Path,
+) -> None:
+    """A00.FR.318, 421: RSA from the leaf to the root; keyEncipherment, for static RSA is that."""
+    key = rsa.generate_private_key(65537, 3072)
+    request = server_ask(csr_pem("localhost", key=key))
+    ca = memory_ca(with_rsa=True)
+
+    async def talk(authority: Authority) -> None:
+        issued = await authority.issue_server_certificate(request)
+        assert issued.issuer == "servers-rsa"
+        chain = x509.load_pem_x509_certificates(issued.chain_pem.encode())
+        anchors = await authority.trust_anchors()
+        root = x509.load_pem_x509_certificate(anchors.rsa_root_pem.encode())
+        for certificate, issuer in itertools.pairwise([*chain, root, root]):
+            certificate.verify_directly_issued_by(issuer)
+            assert isinstance(issuer.public_key(), rsa.RSAPublicKey)
+        usage = chain[0].extensions.get_extension_for_class(x509.KeyUsage).value
+        assert (usage.digital_signature, usage.key_encipherment) == (True, True)
+        again = await authority.issue_server_certificate(server_ask(csr_pem("localhost")))
+        assert again.issuer == "servers"
+        station = rsa.generate_private_key(65537, 3072)
+        answer = await authority.issue_station_certificate(ask(csr_pem(key=station)))
+        assert answer.issued.issuer == "stations"
+        leaf = x509.load_pem_x509_certificate(answer.issued.certificate_pem.encode())
+        usage = leaf.extensions.get_extension_for_class(x509.KeyUsage).value
+        assert (usage.digital_signature, usage.key_encipherment) == (True, False)
+
+    run(tmp_path, talk, ca=ca)
+
+    async def without(authority: Authority) -> None:
+        assert (await authority.issue_server_certificate(request)).issuer == "servers"
+
+    (tmp_path / "modern").mkdir()
+    run(tmp_path / "modern", without)
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -411,7 +449,7 @@ class Failing(MemorySigner):
         return self.real.key_id
 
     @property
-    def public_key(self) -> ec.EllipticCurvePublicKey:
+    def public_key(self) -> SigningKey:
         return self.real.public_key
 
     def sign_digest(self, digest: bytes, algorithm: Any) -> bytes:
