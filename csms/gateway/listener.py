@@ -23,6 +23,7 @@ import socket
 import ssl
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from ipaddress import IPv4Network, IPv6Network
@@ -50,6 +51,14 @@ SLOT_SECONDS: Final = 0.05
 _TLS_HANDSHAKE: Final = b"\x16"  # the content type of a ClientHello's record
 _RECORD_HEAD: Final = 5
 _RECORD_MAXIMUM: Final = 1 << 14
+# What fails before our ServerHello, while alerts are in plain, and RFC 8446 §6.2's word for it.
+_ALERTS: Final = {
+    "UNSUPPORTED_PROTOCOL": 70,  # protocol_version (A00.FR.315, 418)
+    "VERSION_TOO_LOW": 70,
+    "NO_SHARED_CIPHER": 40,  # handshake_failure (A00.FR.322, 425)
+    "INAPPROPRIATE_FALLBACK": 86,  # RFC 7507
+}
+_FATAL_ALERT: Final = bytes([21, 3, 1, 0, 2, 2])  # a record of TLS 1.0, which every version reads
 _PEER_GONE: Final = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.ECONNRESET})
 
 Welcome = Callable[[StationSocket, Visitor, Callable[[], None]], Awaitable[None]]
@@ -122,6 +131,29 @@ class Acceptance:
     timeout_seconds: float  # of each step (D10)
     make_socket: Callable[[], StationSocket]
     welcome: Welcome
+
+
+class _Farewell:
+    """The alert that the event loop does not send: it closes a failed handshake before OpenSSL's
+    alert leaves its buffer, and the station would not know a refusal from a broken network. A
+    second descriptor outlives that close by one record.
+    """
+
+    def __init__(self, sock: socket.socket, *, wanted: bool) -> None:
+        self._socket: socket.socket | None = None
+        if wanted:
+            with suppress(OSError):  # no descriptor is left: then without
+                self._socket = sock.dup()
+
+    def say(self, reason: str) -> None:
+        description = _ALERTS.get(reason)
+        if self._socket is not None and description is not None:
+            with suppress(OSError):
+                self._socket.send(_FATAL_ALERT + bytes([description]))
+
+    def end(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
 
 
 class Listener:
@@ -248,6 +280,7 @@ class Listener:
 
     async def _handshake(self, sock: socket.socket, visitor: Visitor) -> StationSocket | None:
         station_socket = self._shared.make_socket()
+        farewell = _Farewell(sock, wanted=self._context is not None)
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
                 lambda: station_socket,
@@ -257,8 +290,12 @@ class Listener:
                 ssl_shutdown_timeout=ABORT_SECONDS if self._context else None,
             )
         except Exception as error:  # noqa: BLE001 -- whatever a peer provokes is a refused handshake
-            self._refused(visitor, RefusalReason.TLS_HANDSHAKE, tls_reason(error))
+            reason = tls_reason(error)
+            farewell.say(reason)
+            self._refused(visitor, RefusalReason.TLS_HANDSHAKE, reason)
             return None
+        finally:
+            farewell.end()
         if not hasattr(station_socket, "transport"):
             # asyncio reports a peer that leaves in mid-handshake as a success without a protocol.
             self._refused(visitor, RefusalReason.TLS_HANDSHAKE, "closed in the handshake")
