@@ -76,8 +76,10 @@ lock: $(VENV)/.dev
 		pyproject.toml --extra openbao --group build -o requirements/runtime.txt
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
 		pyproject.toml --extra openbao --group dev -c requirements/runtime.txt -o requirements/dev.txt
-	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
-		--group fuzz -o requirements/fuzz.txt
+	for group in fuzz scanners-build scanners; do \
+		$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
+			--group $$group -o requirements/$$group.txt || exit; \
+	done
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .fuzz
+	rm -rf $(VENV) .venv-scanners .mypy_cache .ruff_cache .pytest_cache .hypothesis .fuzz

@@ -5,6 +5,7 @@ pytest_plugins = [
     "tests.fixtures.openssl",
     "tests.fixtures.postgres",
     "tests.fixtures.product",
+    "tests.fixtures.scanners",
     "tests.fixtures.stores",
     "tests.fixtures.vault",
     "tests.attacks.outage",  # last: it uses the others
