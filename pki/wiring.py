@@ -168,11 +168,19 @@ def _ceremony(room: _Room) -> list[StoredAuthority]:
 
 
 def _rsa_ceremony(room: _Room) -> list[StoredAuthority]:
+    config = room.config
+    try:
+        root, servers = room.signer(config.root_rsa.key), room.signer(config.servers_rsa.key)
+    except SignerError as error:
+        raise PkiUnavailable(
+            f"{config.root_rsa.key} or {config.servers_rsa.key} is not to be had: {error}; "
+            "`csms vault apply` makes both under the TLS policy ocpp-certification"
+        ) from error
     return hold_rsa_ceremony(
-        room.config,
+        config,
         organization=room.settings.organization,
-        root_signer=room.signer(room.config.root_rsa.key),
-        servers_signer=room.signer(room.config.servers_rsa.key),
+        root_signer=root,
+        servers_signer=servers,
         locations=room.locations,
         random_bytes=secrets.token_bytes,
         now=room.now,

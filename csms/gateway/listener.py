@@ -133,7 +133,7 @@ class Acceptance:
     welcome: Welcome
 
 
-class _Farewell:
+class Farewell:
     """The alert that the event loop does not send: it closes a failed handshake before OpenSSL's
     alert leaves its buffer, and the station would not know a refusal from a broken network. A
     second descriptor outlives that close by one record.
@@ -280,7 +280,7 @@ class Listener:
 
     async def _handshake(self, sock: socket.socket, visitor: Visitor) -> StationSocket | None:
         station_socket = self._shared.make_socket()
-        farewell = _Farewell(sock, wanted=self._context is not None)
+        farewell = Farewell(sock, wanted=self._context is not None)
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
                 lambda: station_socket,

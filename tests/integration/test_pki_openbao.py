@@ -27,6 +27,7 @@ from pki.signing.vault_session import VaultAccess, VaultSession
 from pki.signing.vault_transit import open_signer, parse_key_id
 from pki.wire import (
     PkiUnavailable,
+    ServerCertificateRequest,
     StationCertificateAnswer,
     StationCertificateRequest,
     StationRegistration,
@@ -270,6 +271,44 @@ def test_ceremony_and_cycle_with_one_signature_per_certificate(
         async with open_authority(settings) as authority:  # a restart finds everything again
             answer = await authority.issue_station_certificate(requests[0])
             assert answer.issued.already_issued
+
+    asyncio.run(main())
+
+
+def test_the_rsa_part_is_added_later_and_the_other_stays_as_it_is(
+    bao: OpenBao, tmp_path: Path
+) -> None:
+    """T2: `csms vault apply --ceremony` on one's own Vault, after the TLS policy was changed."""
+
+    async def main() -> None:
+        modern = authority_settings(tmp_path, bao.approle("csms-pki"))
+        settings = modern.model_copy(update={"with_rsa": True})
+        before = await run_ceremony(modern, bao.approle("csms-ceremony"))
+        with pytest.raises(HierarchyInvalid, match="no RSA hierarchy"):
+            async with open_authority(settings):
+                pass
+        with pytest.raises(PkiUnavailable, match="`csms vault apply` makes both"):
+            await run_ceremony(settings, bao.approle("csms-ceremony"))
+        for key in ("csms-root-rsa", "csms-issuer-servers-rsa"):
+            bao.request("POST", f"transit/keys/{key}", {"type": "rsa-3072"})
+        signed = bao.signatures()
+        after = await run_ceremony(settings, bao.approle("csms-ceremony"))
+        assert await run_ceremony(settings, bao.approle("csms-ceremony")) == after
+        assert bao.signatures() - signed == 2
+        assert after.root_pem == before.root_pem
+        assert after.server_issuers_pem[:1] == before.server_issuers_pem
+        assert await read_trust_anchors(modern) == before, "under modern it is not published"
+        async with open_authority(settings) as authority:
+            key = rsa.generate_private_key(65537, 3072)
+            request = ServerCertificateRequest(
+                uuid4(), ["localhost"], [], csr_pem("localhost", key=key)
+            )
+            issued = await authority.issue_server_certificate(request)
+            chain = x509.load_pem_x509_certificates(
+                (issued.chain_pem + after.rsa_root_pem).encode()
+            )
+            chain[0].verify_directly_issued_by(chain[1])
+            chain[1].verify_directly_issued_by(chain[2])
 
     asyncio.run(main())
 

@@ -1,13 +1,14 @@
 """csms.gateway.listener: the gate lets few begin at once, and the slow do not hold it."""
 
 import asyncio
+import socket
 import ssl
 
 import pytest
 
 from csms.domain.failure_budget import Source
 from csms.gateway.budget import source_of
-from csms.gateway.listener import SLOT_SECONDS, HandshakeGate, tls_reason
+from csms.gateway.listener import SLOT_SECONDS, Farewell, HandshakeGate, tls_reason
 
 A, B = source_of("192.0.2.1"), source_of("192.0.2.2")
 
@@ -106,3 +107,41 @@ def library_error() -> ssl.SSLError:
 )
 def test_a_refused_handshake_is_recorded_in_openssls_words(error: Exception, reason: str) -> None:
     assert tls_reason(error) == reason
+
+
+@pytest.mark.parametrize(
+    ("reason", "alert"),
+    [
+        ("UNSUPPORTED_PROTOCOL", b"\x15\x03\x01\x00\x02\x02\x46"),  # protocol_version
+        ("NO_SHARED_CIPHER", b"\x15\x03\x01\x00\x02\x02\x28"),  # handshake_failure
+        ("CERTIFICATE_VERIFY_FAILED: expired", b""),  # in TLS 1.3 it would have to be encrypted
+        ("HTTP_REQUEST", b""),
+    ],
+)
+def test_what_failed_before_our_hello_is_told_though_the_socket_is_closed(
+    reason: str, alert: bytes
+) -> None:
+    peer, ours = socket.socketpair()
+    farewell = Farewell(ours, wanted=True)
+    ours.close()
+    farewell.say(reason)
+    farewell.end()
+    with peer:
+        peer.settimeout(3)
+        assert peer.recv(100) == alert
+
+
+def test_there_is_no_farewell_without_tls_without_a_descriptor_or_to_who_has_gone() -> None:
+    peer, ours = socket.socketpair()
+    silent = Farewell(ours, wanted=False)
+    ours.close()
+    without = Farewell(ours, wanted=True)  # as when none is left: it cannot be doubled
+    gone, other = socket.socketpair()
+    late = Farewell(other, wanted=True)
+    gone.close()
+    for farewell in (silent, without, late):
+        farewell.say("NO_SHARED_CIPHER")
+        farewell.end()
+    other.close()
+    with peer:
+        assert peer.recv(100) == b""

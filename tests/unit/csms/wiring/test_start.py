@@ -108,6 +108,13 @@ def test_a_taken_port_is_one_line(data_dir: Path, taken: int, part: str, name: s
     assert "in use" in line
 
 
+def test_a_ca_made_without_rsa_keys_is_none_for_certification_runs(data_dir: Path) -> None:
+    """The line says what to do: on the bundled OpenBao, only a first start makes CA keys."""
+    changed = FREE | {"tls": {"policy": "ocpp-certification"}}
+    with pytest.raises(StartFailed, match=r"no RSA hierarchy.*begin with a new CSMS_DATA_DIR"):
+        asyncio.run(run(load_settings(data_dir=data_dir, **changed), never))
+
+
 @pytest.mark.parametrize("seconds", [0.01, 0.1, 0.3])
 def test_a_stop_during_the_start_ends_it_there(data_dir: Path, seconds: float) -> None:
     """SIGTERM while OpenBao starts, and while the roles do."""
