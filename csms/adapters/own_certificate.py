@@ -21,6 +21,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
@@ -50,12 +51,17 @@ _RSA_BITS: Final = 3072  # A00.FR.502, 504
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 
-def p256_key() -> PrivateKey:
+NewKey = Callable[[], Awaitable[PrivateKey]]
+
+
+async def p256_key() -> PrivateKey:
     return ec.generate_private_key(ec.SECP256R1())
 
 
-def rsa_key() -> PrivateKey:
-    return rsa.generate_private_key(public_exponent=65537, key_size=_RSA_BITS)
+async def rsa_key() -> PrivateKey:
+    """In a thread: it takes a good part of a second."""
+    make = partial(rsa.generate_private_key, public_exponent=65537, key_size=_RSA_BITS)
+    return await asyncio.to_thread(make)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +88,7 @@ class CertificateKeeper:
         ask: Ask,
         fits: Callable[[x509.Certificate], bool],
         clock: Clock,
-        new_key: Callable[[], PrivateKey] = p256_key,
+        new_key: NewKey = p256_key,
     ) -> None:
         self._file = file
         self._new_key = new_key
@@ -118,8 +124,10 @@ class CertificateKeeper:
             await self.renew()
 
     async def renew(self) -> None:
-        """A new key and a certificate for it. Raises PkiError; the old pair then stays."""
-        key = await asyncio.to_thread(self._new_key)  # RSA: a good part of a second
+        """A new key and a certificate for it. Raises PkiError, or OSError when it cannot be written;
+        the old pair then stays.
+        """
+        key = await self._new_key()
         issued = await self._ask(self._signing_request(key))
         self._write(key, issued.chain_pem)
         self._validity = _Validity(issued.not_before, issued.not_after)
@@ -139,7 +147,7 @@ class CertificateKeeper:
             if self._validity is None or self._clock.now() >= self._validity.renew_at:
                 try:
                     await self.renew()
-                except PkiError as error:
+                except (PkiError, OSError) as error:  # OSError: a full disk must not end us
                     log.warning("own_certificate_not_renewed", why=str(error))
             self._alarm()
 

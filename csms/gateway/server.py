@@ -134,7 +134,8 @@ class Gateway:
         self._accepting.start(self._sessions.expire())
         for listener in self._listeners:
             self._accepting.start(listener.run())
-        log.info("gateway_accepting", **{f"profile_{key}": port for key, port in ports.items()})
+        bound = {f"profile_{key}": port for key, port in ports.items()}
+        log.info("gateway_accepting", tls_policy=self._policy.name, **bound)
         return ports
 
     async def _remember(self) -> None:

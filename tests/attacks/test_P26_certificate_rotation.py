@@ -32,7 +32,7 @@ from csms.adapters.own_certificate import CertificateKeeper, for_listener
 from csms.domain.station import RegistrationStatus
 from pki.authority.service import Authority
 from pki.wiring import open_authority, run_ceremony
-from tests.attacks.hostile import client_tls
+from tests.attacks.hostile import HostileStation, client_tls
 from tests.attacks.scoreboard import Row, Scoreboard
 from tests.attacks.sizes import SIZES
 from tests.fixtures.gateway_house import PASSWORD, World, basic, house, run
@@ -58,15 +58,32 @@ def bao(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenBao]:
 class Served:
     """Serial numbers of one key type, the one that is served now last."""
 
+    context: ssl.SSLContext  # of a client that asks for this type
     serials: list[int] = field(default_factory=list)
-    renewed_at: float = 0.0
-    seen_after: list[float] = field(default_factory=list)
+    seen_after: list[float] = field(default_factory=list)  # each renewal, in seconds
 
     def renewed(self, file: Path) -> None:
         leaf = x509.load_pem_x509_certificates(file.read_bytes())[0]
         assert isinstance(leaf.public_key(), rsa.RSAPublicKey) == ("rsa" in file.name)
-        self.renewed_at = time.monotonic()
         self.serials.append(leaf.serial_number)
+
+    def look(self, port: int) -> None:
+        """One handshake right after a renewal: it must be the new one. Blocking."""
+        began = time.monotonic()
+        with HostileStation(port, context=self.context, seconds=SECONDS) as visitor:
+            assert serial_of(visitor.tls.getpeercert(binary_form=True)) == self.serials[-1]
+        self.seen_after.append(time.monotonic() - began)
+
+
+def serial_of(der: bytes | None) -> int:
+    assert der is not None
+    return x509.load_der_x509_certificate(der).serial_number
+
+
+def contexts(trust: str) -> dict[str, ssl.SSLContext]:
+    tls12 = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_2)
+    static_rsa = client_tls(trust, versions=tls12, ciphers="AES128-GCM-SHA256")
+    return {ORDINARY: client_tls(trust), RSA: static_rsa}
 
 
 @dataclass
@@ -133,10 +150,7 @@ class Fleet:
     async def _comes_and_goes(self, number: int) -> None:
         """Every second newcomer speaks static RSA, so both certificates are asked for."""
         kind = RSA if number % 2 else ORDINARY
-        tls12 = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_2)
-        context = client_tls(self.trust)
-        if kind == RSA:
-            context = client_tls(self.trust, versions=tls12, ciphers="AES128-GCM-SHA256")
+        context = contexts(self.trust)[kind]
         while not self.stop.is_set():
             newest = self.served[kind].serials[-1]
             try:
@@ -150,11 +164,9 @@ class Fleet:
     def _saw(self, kind: str, newest: int, wire: ClientConnection) -> None:
         """Nothing older than what was served when the handshake began."""
         served = self.served[kind]
-        der = wire.transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
-        serial = x509.load_der_x509_certificate(der).serial_number
-        assert served.serials.index(serial) >= served.serials.index(newest), "an old key is served"
-        if serial == served.serials[-1] and len(served.seen_after) < len(served.serials) - 1:
-            served.seen_after.append(time.monotonic() - served.renewed_at)
+        shown = wire.transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        at = served.serials.index(serial_of(shown))
+        assert at >= served.serials.index(newest), "an old key is served"
 
 
 async def heartbeat(wire: ClientConnection, message_id: str) -> None:
@@ -216,34 +228,40 @@ def test_certificates_rotate_under_load_and_nobody_is_dropped(
                 for number in range(NEWCOMERS):
                     station = await home.add(f"new{number}", f"SNN{number}")
                     await home.booted(station, RegistrationStatus.ACCEPTED)
-                served = {kind: Served() for kind in keepers}
+                anchors = await authority.trust_anchors()
+                served = {
+                    kind: Served(context) for kind, context in contexts(anchors.roots_pem).items()
+                }
                 for kind, keeper in keepers.items():
                     served[kind].renewed(keeper.chain_file)
                     keeper.on_renewed(home.gateway.reload_certificate)
                     # After the reload: from here on the old one must not be seen any more.
                     keeper.on_renewed(partial(served[kind].renewed, keeper.chain_file))
-                anchors = await authority.trust_anchors()
                 fleet = Fleet(home.ports["2"], anchors.roots_pem, served, SIZES.rotation_stations)
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(asyncio.to_thread(asyncio.run, fleet.main()))
                     try:
                         await asyncio.to_thread(fleet.ready.wait)
-                        await rotate(list(keepers.values()), SIZES.rotation_seconds)
+                        await rotate(keepers, served, home.ports["2"])
                         assert home.gateway.health().sessions >= SIZES.rotation_stations
                     finally:
                         fleet.stop.set()
         judge(fleet, row)
 
-    async def rotate(keepers: list[CertificateKeeper], seconds: float) -> None:
-        ends = time.monotonic() + seconds
-        while time.monotonic() < ends:
-            due = time.monotonic() + EVERY_SECONDS
-            for keeper in keepers:
-                await keeper.renew()
-            await asyncio.sleep(max(0.0, due - time.monotonic()))
-
     with row.attempt():
         run("uvloop", main)
+
+
+async def rotate(
+    keepers: dict[str, CertificateKeeper], served: dict[str, Served], port: int
+) -> None:
+    ends = time.monotonic() + SIZES.rotation_seconds
+    while time.monotonic() < ends:
+        due = time.monotonic() + EVERY_SECONDS
+        for kind, keeper in keepers.items():
+            await keeper.renew()
+            await asyncio.to_thread(served[kind].look, port)
+        await asyncio.sleep(max(0.0, due - time.monotonic()))
 
 
 def judge(fleet: Fleet, row: Row) -> None:
@@ -251,7 +269,7 @@ def judge(fleet: Fleet, row: Row) -> None:
     for served in fleet.served.values():
         assert len(served.serials) >= 3
         assert len(set(served.serials)) == len(served.serials)
-        assert served.seen_after, "no newcomer saw a renewed certificate"
+        assert len(served.seen_after) == len(served.serials) - 1
     row.count(fleet.handshakes)
     seen = max(after for served in fleet.served.values() for after in served.seen_after)
     rotations = sum(len(served.serials) - 1 for served in fleet.served.values())

@@ -299,9 +299,9 @@ def test_the_rsa_part_is_added_later_and_the_other_stays_as_it_is(
         assert after.server_issuers_pem[:1] == before.server_issuers_pem
         assert await read_trust_anchors(modern) == before, "under modern it is not published"
         async with open_authority(settings) as authority:
-            key = rsa.generate_private_key(65537, 3072)
+            listener = rsa.generate_private_key(65537, 3072)
             request = ServerCertificateRequest(
-                uuid4(), ["localhost"], [], csr_pem("localhost", key=key)
+                uuid4(), ["localhost"], [], csr_pem("localhost", key=listener)
             )
             issued = await authority.issue_server_certificate(request)
             chain = x509.load_pem_x509_certificates(

@@ -265,6 +265,27 @@ def test_an_outage_is_warned_of_and_an_end_within_8_hours_alarms(
     assert "own_certificate_ends_soon" not in capsys.readouterr().out
 
 
+def test_a_disk_that_takes_nothing_does_not_end_the_role(
+    pki: SmallPki,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The end of a role is the end of the product, and with it of every station's session."""
+    ours = keeper(pki, tmp_path)
+    asyncio.run(ours.ensure())
+    before = ours.chain_file.read_text()
+    in_the_way = tmp_path / ".listener.pem.new"
+    in_the_way.mkdir()
+    pki.clock.moment += LIFE * 0.7
+    turns(ours, monkeypatch)
+    assert "own_certificate_not_renewed" in capsys.readouterr().out
+    assert ours.chain_file.read_text() == before
+    in_the_way.rmdir()
+    turns(ours, monkeypatch)
+    assert ours.chain_file.read_text() != before
+
+
 def test_a_loop_that_begins_without_a_certificate_gets_one(
     pki: SmallPki, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
