@@ -124,8 +124,8 @@ class CertificateKeeper:
             await self.renew()
 
     async def renew(self) -> None:
-        """A new key and a certificate for it. Raises PkiError, or OSError when it cannot be written;
-        the old pair then stays.
+        """A new key and a certificate for it. The old pair stays when this raises PkiError, or
+        OSError because the new one cannot be written.
         """
         key = await self._new_key()
         issued = await self._ask(self._signing_request(key))

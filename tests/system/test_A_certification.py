@@ -4,6 +4,7 @@ A product of its own with that policy. TC_A_06 and TC_A_19 ask the same of both 
 tried on both products.
 """
 
+import json
 import re
 import socket
 import ssl
@@ -203,6 +204,28 @@ def tls_refused(url: str, context: ssl.SSLContext) -> bool:
     return False
 
 
+@pytest.mark.timeout(180)
+def test_static_rsa_is_no_oracle(certification: Product, sslyze: str, tmp_path: Path) -> None:
+    """ROBOT (CVE-2017-13099 and others): how a bad padding is refused tells nothing about it. The
+    price of T2 is forward secrecy, and not the key. Profile 2: this check shows no certificate.
+    """
+    output = tmp_path / "robot.json"
+    where = f"localhost:{port_of(certification.ocpp(2))}"
+    done = subprocess.run(
+        [sslyze, "--robot", "--mozilla_config", "disable", "--json_out", str(output), where],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=150,
+    )
+    assert output.exists(), done.stderr
+    (scan,) = json.loads(output.read_text())["server_scan_results"]
+    assert scan["scan_result"], scan["connectivity_error_trace"]
+    robot = scan["scan_result"]["robot"]
+    assert robot["status"] == "COMPLETED", robot
+    assert robot["result"] == {"robot_result": "NOT_VULNERABLE_NO_ORACLE"}
+
+
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1])
 @pytest.mark.parametrize("profile", [2, 3])
 def test_TC_A_06_a_version_below_1_2_is_terminated_and_then_a_normal_one_works(
@@ -236,7 +259,7 @@ def told(
     message_id, request = peer.expect(action)
     assert request == payload
     peer.reply(message_id, answer)
-    assert asked.result().json() == {"response": answer}
+    assert asked.result().json() == {"status": "answered", "response": answer}
 
 
 def upgrade_the_profile(
