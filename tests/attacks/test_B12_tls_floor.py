@@ -345,7 +345,7 @@ def test_plain_text_on_a_tls_port_never_reaches_a_handler(
     """B13 (CVE-2023-40217): bytes that wait in the socket when the peer has gone already were taken
     for decrypted ones. The request would be let in; the fixture looks that nobody was.
     """
-    row = scoreboard.row("B13", f"plain text on the TLS port, the peer leaves {leaves}")
+    row = scoreboard.row("B13", f"plain text, profile {profile}; the peer leaves {leaves}")
     for what, data in PLAIN.items():
         with row.attempt():
             visitor = fort.visit(profile, context=None)
