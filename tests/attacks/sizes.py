@@ -28,6 +28,13 @@ class Sizes:
 
     # TLS and certificates
     changed_octets: int = _size(50, 1_000)  # B08, one of a certificate's at most
+    key_updates: int = _size(100, 1000)  # B12
+    junk_hellos: int = _size(20, 300)  # B12
+    # Protocols, renegotiation, compression, tickets; then every vulnerability it knows of.
+    testssl_checks: tuple[str, ...] = _size(("-p", "-R", "-C", "-T"), ("-p", "-U"))  # B12
+    testssl_listeners: int = _size(1, 3)  # B12
+    rotation_seconds: float = _size(30.0, 300.0)  # P26
+    rotation_stations: int = _size(100, 1000)  # P26
 
     # Sessions
     interleavings: int = _size(400, 10_000)  # A03
@@ -43,14 +50,6 @@ class Sizes:
     flooders: int = _size(12, 40)  # C07, stations that flood at once
     silent: int = _size(30, 40)  # C07, stations that answer nothing
     serials: int = _size(50_000, 1_000_000)  # C14
-    # TLS
-    key_updates: int = _size(100, 1000)  # B12
-    junk_hellos: int = _size(20, 300)  # B12
-    # Protocols, renegotiation, compression, tickets; then every vulnerability it knows of.
-    testssl_checks: tuple[str, ...] = _size(("-p", "-R", "-C", "-T"), ("-p", "-U"))  # B12
-    testssl_listeners: int = _size(1, 3)  # B12
-    rotation_seconds: float = _size(30.0, 300.0)  # P26
-    rotation_stations: int = _size(100, 1000)  # P26
 
     # Vault
     vault_stations: int = _size(16, 100)  # P03, P04, P05: so many CSRs wait
