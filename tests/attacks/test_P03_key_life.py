@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from csms.blocks.security import sign_certificate
 from csms.domain.certificate import CertificateStatus, RequestStatus
@@ -29,7 +28,7 @@ from csms.ports.records import JobKind
 from csms.worker.runner import JobHandler, JobRunner
 from pki.authority.hierarchy import IssuerName
 from pki.authority.service import Authority
-from pki.signing.signer import Signer, SignerUnavailable
+from pki.signing.signer import Signer, SignerUnavailable, SigningKey
 from pki.wire import StationRegistration
 from tests.attacks.scoreboard import Scoreboard
 from tests.fixtures.inside import Inside, inside
@@ -50,7 +49,7 @@ class AwayForAWhile:
         return self._signer.key_id
 
     @property
-    def public_key(self) -> ec.EllipticCurvePublicKey:
+    def public_key(self) -> SigningKey:
         return self._signer.public_key
 
     def sign_digest(self, digest: bytes, algorithm: hashes.HashAlgorithm) -> bytes:
