@@ -175,7 +175,7 @@ async def _event(
 async def _enqueue(
     context: StationContext, work: UnitOfWork, kind: JobKind, key: str, payload: Json
 ) -> None:
-    await work.jobs.add(
+    await work.jobs.add_again(
         Job(
             id=context.randomness.uuid(),
             kind=kind,

@@ -142,7 +142,7 @@ async def _issued(
 async def _send_on(
     work: UnitOfWork, delivery: Job, certificate_id: UUID, station: Station, now: datetime
 ) -> None:
-    await work.jobs.add(delivery)
+    await work.jobs.add_again(delivery)
     await renewal_progress(
         work,
         station.id,

@@ -238,6 +238,11 @@ class Jobs(Protocol):
     async def add(self, job: Job) -> bool:
         """False when an unfinished job of this (kind, key) exists already."""
 
+    async def add_again(self, job: Job) -> None:
+        """The same for what is asked for anew: an unfinished job is due at that time, with this
+        payload. Whoever works on it just now loses the lease, so that it is done once more.
+        """
+
     async def claim(
         self,
         *,

@@ -88,6 +88,15 @@ _RETRY: Final = Prepared(
 _FAIL: Final = Prepared(
     update(_J).where(_MINE).values(state=FAILED, note=bindparam("why"), leased_until=None)
 )
+_AGAIN: Final = Prepared(
+    update(_J)
+    .where(
+        _J.c.kind == bindparam("of_kind"),
+        _J.c.key == bindparam("of_key"),
+        _J.c.state == literal_column(f"'{WAITING}'"),
+    )
+    .values(payload=bindparam("instead"), run_at=_NOW, leased_until=None)
+)
 _END_LEASES: Final = (
     update(_J)
     .where(_J.c.state == WAITING, _J.c.leased_until.is_not(None))
@@ -133,6 +142,16 @@ class JobRepository:
             state=WAITING,
         )
         return added == 1
+
+    async def add_again(self, job: Job) -> None:
+        if not await self.add(job):
+            await self._transaction.change(
+                _AGAIN,
+                of_kind=job.kind,
+                of_key=job.key,
+                instead=dict(job.payload),
+                now=job.run_at,
+            )
 
     async def claim(
         self,

@@ -59,7 +59,7 @@ class Sizes:
 
     # Frames
     judged_frames: int = _size(8_000, 60_000)  # D01
-    literal_stride: int = _size(8, 2)  # D02: every so-manieth literal in each field
+    literal_stride: int = _size(8, 2)  # D02: every so-many-th literal in each field
     stored_stride: int = _size(4, 1)  # D02: the same, through a gateway into two databases
     wire_frames: int = _size(3_000, 50_000)  # P24
     bombs: int = _size(60, 1_000)  # P23
@@ -67,6 +67,7 @@ class Sizes:
     corpus_mutants: int = _size(100, 600)  # D02: broken in one place, of each
     flood_messages: int = _size(1_000, 3_000)  # D09: of each flooder, more than it may say
     flood_seconds: float = _size(4.0, 20.0)  # D09
+
     # Resources
     guesses: int = _size(500, 5_000)  # P38
     guessing_sources: int = _size(10, 50)  # P38
@@ -85,7 +86,7 @@ class Sizes:
     rotating_stations: int = _size(12, 60)  # P01, P02
     crash_latest_pass: int = _size(1, 20)  # P01: each fault point at one of so many passes
     crashes_at_any_time: int = _size(4, 30)  # P01: kill -9 every 1 to 3 s
-    lost_answers_seconds: int = _size(5, 30)  # P02
+    lost_answers_seconds: float = _size(5, 30)  # P02
 
 
 SIZES: Final = Sizes()

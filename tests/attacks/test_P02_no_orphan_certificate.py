@@ -91,12 +91,15 @@ def _compare(product: Product, vault: TestVault, plan: Plan, row: Row) -> None:
     )
     assert unknown == []
     assert set(times.values()) == {1}, "no TBSCertificate was signed twice"
+    signed = set(times)
     issued = {digest for digest, outcome in intents if outcome == "issued"}
     abandoned = {digest for digest, outcome in intents if outcome == "abandoned"}
     assert len(issued) == 2 * len(plan.stations)
-    assert len(abandoned) >= len(plan.stations)
-    assert set(times) == issued | abandoned, "all were signed: each is a certificate or given up"
-    row.measure(f"{len(times)} signatures = {len(issued)} certificates + {len(abandoned)} given up")
+    assert issued <= signed <= issued | abandoned, "signed: a certificate, or given up"
+    # Others were given up before they were asked for: the breaker had opened meanwhile (P04).
+    lost = signed & abandoned
+    assert lost, "no answer to a signature was lost"
+    row.measure(f"{len(signed)} signatures = {len(issued)} certificates + {len(lost)} given up")
     assert books.inventory(rows) == []
     assert books.audit(rows) == []
     installed = books.installed(books.history(Path(plan.history)))

@@ -223,6 +223,36 @@ def test_one_unfinished_job_per_kind_and_key(store_url: str) -> None:
     run_with_store(store_url, act)
 
 
+def test_what_is_asked_for_anew_is_done_once_more(store_url: str) -> None:
+    """C07: the second asking may not be lost in the end of the first."""
+
+    def asking(number: int) -> Job:
+        return records.job(key="k", payload={"n": number})
+
+    async def act(store: SqlStore) -> None:
+        async def ask(job: Job) -> None:
+            async with store.writing() as unit:
+                await unit.jobs.add_again(job)
+                await unit.commit()
+
+        await ask(first := asking(1))
+        (running,) = await claimed(store)
+        assert running.id == first.id
+        await ask(asking(2))
+        async with store.writing() as unit:
+            with pytest.raises(Superseded):
+                await unit.jobs.finish(running)
+        (again,) = await claimed(store)
+        assert (again.id, again.payload) == (first.id, {"n": 2})
+        async with store.writing() as unit:
+            await unit.jobs.retry(again, run_at=after(60), note="later")
+            await unit.commit()
+        await ask(asking(3))
+        assert [job.payload for job in await claimed(store)] == [{"n": 3}]
+
+    run_with_store(store_url, act)
+
+
 def test_a_retry_gives_the_lease_back_and_counts(store_url: str) -> None:
     job = records.job()
 
