@@ -123,7 +123,12 @@ def test_a_peer_whose_window_is_full_is_replaced_just_so(
 ) -> None:
     """It asks and does not read: our close frame cannot be written."""
     row = scoreboard.row("A04 P15", f"first station's window full, profile {profile}")
-    settings = {"profile1_port": 0, "profile1_networks": ["127.0.0.0/8"]}
+    # At the usual pace (D09) its window fills in minutes only.
+    settings = {
+        "profile1_port": 0,
+        "profile1_networks": ["127.0.0.0/8"],
+        "messages_per_second": 100_000,
+    }
     with keep(world, tmp_path, **settings) as fort, Witness(fort), fort.bounded_lag():
         station = fort.add("CS001", "SN001", minimum=profile, security_profile=profile)
         credential = Credential("cs001")

@@ -28,7 +28,8 @@ GUARD_SECONDS = SEND_SECONDS + 20
 
 @pytest.fixture(scope="module")
 def fort(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outpost]:
-    with outpost(tmp_path_factory.mktemp("outpost")) as made:
+    # At the usual pace (D09) nothing piles up for minutes, and there would be nothing to cut.
+    with outpost(tmp_path_factory.mktemp("outpost"), messages_per_second=100_000) as made:
         made.add("cs001", "witness")
         yield made
 
