@@ -48,7 +48,7 @@ class Sizes:
     flood: int = _size(500, 10_000)  # C07, requests of one station
     honest: int = _size(20, 200)  # C07, stations beside it
     flooders: int = _size(12, 40)  # C07, stations that flood at once
-    silent: int = _size(30, 40)  # C07, stations that answer nothing
+    silent: int = _size(20, 40)  # C07, stations that answer nothing
     serials: int = _size(50_000, 1_000_000)  # C14
 
     # Vault
@@ -83,9 +83,9 @@ class Sizes:
     silent_sockets: int = _size(500, 5_000)  # D11
 
     # Crashes
-    rotating_stations: int = _size(12, 60)  # P01, P02
+    rotating_stations: int = _size(8, 60)  # P01, P02
     crash_latest_pass: int = _size(1, 20)  # P01: each fault point at one of so many passes
-    crashes_at_any_time: int = _size(4, 30)  # P01: kill -9 every 1 to 3 s
+    crashes_at_any_time: int = _size(3, 30)  # P01: kill -9 every 1 to 3 s
     lost_answers_seconds: float = _size(5, 30)  # P02
 
 
