@@ -45,7 +45,7 @@ test: $(VENV)/.dev
 	$(BIN)/python -m pytest --durations=10
 
 attack: $(VENV)/.dev
-	CSMS_TEST_ATTACK=full $(BIN)/python -m pytest --durations=10 tests/attacks tests/property/test_message_parity.py
+	$(BIN)/python -m tests.attacks
 
 fuzz: $(VENV)/.fuzz
 	$(BIN)/python -m tests.attacks.fuzz --seconds $(SECONDS)

@@ -5,12 +5,17 @@ A test opens its row and counts in it; a row whose test failed says so. Nothing 
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Final
 
 import pytest
 
+BOARD_BY: Final = "CSMS_TEST_BOARD"  # a file for the rows, where several runs make one table
 _KEY = pytest.StashKey["Scoreboard"]()
 
 
@@ -80,7 +85,9 @@ def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
     board = config.stash[_KEY]
-    if board.rows:
+    if file := os.environ.get(BOARD_BY):
+        Path(file).write_text(json.dumps([asdict(row) for row in board.rows]))
+    elif board.rows:
         terminalreporter.section("promises under attack")
         for line in board.lines():
             terminalreporter.write_line(line)
