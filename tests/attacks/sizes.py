@@ -1,7 +1,8 @@
 """How much of each attack is tried: in `make test`, and in `make attack`.
 
 The one place for it. `make test` has eight minutes for all of `tests/attacks`; `make attack`, which
-runs them in two processes, has thirty. A test takes its numbers from `SIZES` and has none of its own.
+runs them in two processes, has thirty. A test takes its numbers from `SIZES` and has none of its
+own.
 """
 
 from __future__ import annotations
