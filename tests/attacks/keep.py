@@ -28,8 +28,9 @@ from tests.fixtures.gateway_house import LOOPS, PASSWORD, PEPPERS, House, World,
 
 T = TypeVar("T")
 LAG_STEP = 0.005
-# A guard against a loop that stands still, not a benchmark: two shared cores hiccup.
-LAG_BOUND = 1.0
+# A guard against a loop that stands still, not a benchmark: two cores that three other products
+# shared have held it up for 1.9 s. What the attacks were found to do was 44 s (C04).
+LAG_BOUND = 4.0
 REASONS = frozenset(reason.value for reason in RefusalReason)
 
 
