@@ -5,18 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from csms.domain.station import Station
-from csms.operations.change_station import StationChanges, change_station
 from csms.operations.confirm_session import confirm_session
 from csms.operations.errors import Invalid
 from csms.ports.records import JobKind
 from tests.attacks.entering import (
     BOOT,
-    OPERATOR,
     Credential,
     certified,
     command,
@@ -28,7 +26,7 @@ from tests.attacks.entering import (
 from tests.attacks.keep import Keep, Witness, keep
 from tests.attacks.scoreboard import Scoreboard
 from tests.fixtures.api_room import ApiRoom, room
-from tests.fixtures.gateway_house import World
+from tests.fixtures.gateway_house import World, operator_changes
 
 PROFILE_1 = {"profile1_port": 0, "profile1_networks": ["127.0.0.0/8"]}
 # (reached, tried)
@@ -187,7 +185,7 @@ def test_people_do_not_lower_it_and_send_no_network_profile_that_would(
             before = record_of(fort, station)
             for changes in CHANGES:
                 with row.attempt(), pytest.raises(Invalid):
-                    fort.do(_change(fort, station, changes))
+                    fort.do(operator_changes(fort.home, station, **changes))
             for profile in (1, 2):
                 with row.attempt(), pytest.raises(Invalid) as refused:
                     fort.do(command(fort, station, "SetNetworkProfile", network_profile(profile)))
@@ -200,19 +198,6 @@ def test_people_do_not_lower_it_and_send_no_network_profile_that_would(
                     fort.do(command(fort, station, "SetVariables", payload))
             assert record_of(fort, station) == before
             assert heard_nothing(wire), "the station was told something"
-
-
-async def _change(fort: Keep, station: Station, changes: dict[str, Any]) -> None:
-    async with fort.home.store.writing() as work:
-        await change_station(
-            work,
-            station.identity,
-            StationChanges(**changes),
-            principal=OPERATOR,
-            now=datetime.now(UTC),
-            pki=cast("Any", None),  # asked for another serial number only
-        )
-        await work.commit()
 
 
 def network_profile(profile: int) -> dict[str, Any]:

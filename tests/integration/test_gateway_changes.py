@@ -6,24 +6,24 @@ import asyncio
 import json
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import structlog
 from websockets.asyncio.server import ServerConnection
 
-from csms.domain.access import Principal, Scope
 from csms.domain.signing_budget import BURST
 from csms.domain.station import RegistrationStatus, SecurityProfile, Station
 from csms.gateway import sessions
 from csms.gateway.handshake import Door
 from csms.ocpp.actions import Action
-from csms.operations.change_station import StationChanges, change_station, delete_station
+from csms.operations.change_station import delete_station
 from csms.ports.bus import BusError
 from csms.ports.station_link import NotAllowedNow
 from tests.fixtures.gateway_house import (
     BOOT,
     LOOPS,
+    OPERATOR,
     PASSWORD,
     House,
     World,
@@ -31,12 +31,11 @@ from tests.fixtures.gateway_house import (
     closed_with,
     eventually,
     house,
+    operator_changes,
     run,
     talk,
     upgrade,
 )
-
-OPERATOR = Principal(client_id="tester", name="tester", scopes=frozenset(Scope))
 
 
 @pytest.fixture(scope="module")
@@ -53,19 +52,6 @@ def loop(request: pytest.FixtureRequest) -> str:
 def polled_often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody hints here: the outbox alone must do (decision 7)."""
     monkeypatch.setattr(sessions, "POLL_SECONDS", 0.02)
-
-
-async def change(home: House, station: Station, **changes: Any) -> None:
-    async with home.store.writing() as work:
-        await change_station(
-            work,
-            station.identity,
-            StationChanges(**changes),
-            principal=OPERATOR,
-            now=datetime.now(UTC),
-            pki=cast("Any", None),  # asked for another serial number only
-        )
-        await work.commit()
 
 
 async def delete(home: House, station: Station) -> None:
@@ -87,9 +73,10 @@ def test_who_would_not_be_let_in_again_is_sent_away(
         async with house(world, tmp_path) as home:
             station = await home.add("CS001", "SN001")
             async with home.connect(2, "cs001") as client:
-                await (
-                    delete(home, station) if changes is None else change(home, station, **changes)
-                )
+                if changes is None:
+                    await delete(home, station)
+                else:
+                    await operator_changes(home, station, **changes)
                 assert await closed_with(client) == 1008
             request = upgrade("/ocpp/cs001", f"Authorization: {basic('cs001', PASSWORD)}")
             assert b" 401 " in await home.answer(2, request)
@@ -106,7 +93,7 @@ def test_a_raised_minimum_leaves_a_session_on_that_profile_alone(
             leaf = world.stations.station("SN001")
             await home.certify(station, leaf)
             async with home.connect(3, "cs001", leaf=leaf) as client:
-                await change(home, station, **RAISED)
+                await operator_changes(home, station, **RAISED)
                 await home.gateway._sessions.catch_up()
                 assert (await talk(client, "BootNotification", BOOT))[0] == 3
 
@@ -131,7 +118,7 @@ def test_what_changes_between_decision_and_claim_counts(
             station = await home.add("CS001", "SN001")
 
             async def changed_before(self: Door, *arguments: Any) -> Any:
-                await change(home, station, **changes)
+                await operator_changes(home, station, **changes)
                 return await claimed(self, *arguments)
 
             monkeypatch.setattr(Door, "_claim", changed_before)
@@ -159,7 +146,7 @@ def test_what_changes_between_claim_and_registration_counts(
 
             async def changed_after(self: Door, *arguments: Any) -> Any:
                 epoch = await claimed(self, *arguments)
-                await change(home, station, **changes)
+                await operator_changes(home, station, **changes)
                 await home.gateway._sessions.catch_up()
                 return epoch
 
@@ -240,7 +227,7 @@ def test_a_station_that_is_accepted_no_more_comes_back_behind_a_closed_gate(
             async with home.connect(2, "cs001") as client:
                 assert (await talk(client, "BootNotification", BOOT))[2]["status"] == "Accepted"
                 assert (await talk(client, "Heartbeat", {}))[0] == 3
-                await change(home, station, registration_status=becomes)
+                await operator_changes(home, station, registration_status=becomes)
                 assert await closed_with(client) == 1008
             async with home.connect(2, "cs001") as client:
                 assert (await talk(client, "Heartbeat", {}))[2] == "SecurityError"
@@ -248,7 +235,7 @@ def test_a_station_that_is_accepted_no_more_comes_back_behind_a_closed_gate(
                     with pytest.raises(NotAllowedNow):
                         await home.link.call(station.id, Action.CLEAR_CACHE, {})
                 assert (await talk(client, "BootNotification", BOOT))[2]["status"] == becomes
-                await change(home, station, registration_status="Accepted")
+                await operator_changes(home, station, registration_status="Accepted")
                 assert (await talk(client, "BootNotification", BOOT))[2]["status"] == "Accepted"
                 assert (await talk(client, "Heartbeat", {}))[0] == 3
 
